@@ -1,0 +1,1 @@
+"""Model bridging between frozen biosignal encoders."""

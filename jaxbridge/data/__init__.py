@@ -1,0 +1,1 @@
+"""Recordings, preprocessing, windows, splits and the window store."""

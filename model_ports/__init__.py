@@ -1,0 +1,1 @@
+"""Biosignal encoders in Flax NNX, converted from their published PyTorch weights."""
