@@ -1,0 +1,153 @@
+"""The contract that every converted encoder keeps."""
+
+import dataclasses
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from model_ports.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """What every encoder states about itself; models add their hyper-parameters.
+
+    Attributes:
+        name: the encoder's name in the registry.
+        sampling_rate_hz: rate of the signal the encoder takes, in Hz (0 for images).
+        unit: unit of the signal the encoder takes.
+        leads: lead names where the encoder depends on them, else None.
+        dtype: compute type, "float32" or "bfloat16"; parameters stay float32.
+    """
+
+    name: str
+    sampling_rate_hz: float
+    unit: str
+    leads: tuple[str, ...] | None = None
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise InputError(f"dtype is {self.dtype!r}; use 'float32' or 'bfloat16'.")
+
+    def override(self, **overrides: Any) -> Self:
+        """Returns a copy with fields replaced; an unknown field is an `InputError`."""
+        known = {field.name for field in dataclasses.fields(self)}
+        if unknown := sorted(set(overrides) - known):
+            raise InputError(
+                f"{type(self).__name__} has no {', '.join(unknown)}; "
+                f"its fields are {', '.join(sorted(known))}."
+            )
+        overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+        return dataclasses.replace(self, **overrides)
+
+
+class Activations(NamedTuple):
+    """Token means of one forward pass.
+
+    Attributes:
+        inputs: per layer, the mean over tokens of its input, (batch, features).
+        outputs: per layer, the mean over tokens of its output, (batch, features).
+        final: the embedding that the published model ends with, (batch, features).
+    """
+
+    inputs: tuple[jax.Array, ...]
+    outputs: tuple[jax.Array, ...]
+    final: jax.Array
+
+
+class Encoder(nnx.Module):
+    """A published encoder as a chain of layers on (batch, tokens, features).
+
+    `run(embed(x), 0, num_layers, context(x))` equals `encoder(x)`. `start` and `stop` are Python
+    integers, so that a compiled suffix contains the suffix only.
+    """
+
+    config: EncoderConfig
+
+    @property
+    def num_layers(self) -> int:
+        raise NotImplementedError
+
+    def embed(self, signal: jax.Array) -> jax.Array:
+        """Returns the input of layer 0, (batch, tokens, features).
+
+        Raises:
+            InputError: the signal does not have the shape the model takes.
+        """
+        raise NotImplementedError
+
+    def context(self, signal: jax.Array) -> Any:
+        """Returns what layers need besides the tokens; () for a plain chain."""
+        del signal
+        return ()
+
+    def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
+        """Applies layer `i` alone."""
+        raise NotImplementedError
+
+    def readout(self, tokens: jax.Array) -> jax.Array:
+        """Returns the published embedding, (batch, features), from the last layer's output."""
+        return token_mean(tokens)
+
+    def run(self, tokens: jax.Array, start: int, stop: int, context: Any = ()) -> jax.Array:
+        """Applies layers `start` .. `stop`-1 to (batch, tokens, features).
+
+        Raises:
+            InputError: the layer range is not within 0 .. num_layers.
+        """
+        if not 0 <= start <= stop <= self.num_layers:
+            raise InputError(
+                f"layers {start} to {stop} do not exist: "
+                f"{type(self).__name__} has layers 0 to {self.num_layers - 1}."
+            )
+        for i in range(start, stop):
+            tokens = self.layer(i, tokens, context)
+        return tokens
+
+    def __call__(self, signal: jax.Array) -> jax.Array:
+        """Returns the last layer's output, (batch, tokens, features)."""
+        return self.run(self.embed(signal), 0, self.num_layers, self.context(signal))
+
+    def activations(self, signal: jax.Array) -> Activations:
+        """Returns the token means of every layer from one pass over the signal."""
+        tokens, context = self.embed(signal), self.context(signal)
+        inputs, outputs = [], []
+        for i in range(self.num_layers):
+            inputs.append(token_mean(tokens))
+            tokens = self.layer(i, tokens, context)
+            outputs.append(token_mean(tokens))
+        return Activations(tuple(inputs), tuple(outputs), self.readout(tokens))
+
+    def layer_shape(self, i: int, signal_shape: tuple[int, ...]) -> tuple[int, int]:
+        """Returns (tokens, features) of layer `i`'s input, without running anything.
+
+        Args:
+            i: layer index; `num_layers` stands for the output of the last layer.
+            signal_shape: shape of the signal, batch axis included.
+        """
+
+        def input_of_layer(encoder: Encoder, signal: jax.Array) -> jax.Array:
+            return encoder.run(encoder.embed(signal), 0, i, encoder.context(signal))
+
+        signal = jax.ShapeDtypeStruct(tuple(signal_shape), jnp.float32)
+        shape = jax.eval_shape(input_of_layer, self, signal).shape
+        return shape[1], shape[2]
+
+
+def token_mean(tokens: jax.Array) -> jax.Array:
+    """Returns the mean over the token axis, (batch, features), accumulated in float32."""
+    return jnp.mean(tokens.astype(jnp.float32), axis=1)
+
+
+def check_signal(signal: jax.Array, axes: tuple[str | int, ...], model: str) -> None:
+    """Refuses a signal whose axes differ from `axes`: names are free sizes, numbers fixed ones."""
+    fits = len(signal.shape) == len(axes) and all(
+        isinstance(want, str) or size == want
+        for size, want in zip(signal.shape, axes, strict=False)
+    )
+    if not fits:
+        want = ", ".join(str(axis) for axis in axes)
+        raise InputError(f"{model} takes a signal of shape ({want}), not {tuple(signal.shape)}.")

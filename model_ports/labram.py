@@ -1,0 +1,279 @@
+"""LaBraM: a transformer over one-second EEG patches (Jiang et al., ICLR 2024).
+
+Published code and weights: github.com/935963004/LaBraM. A signal is
+(batch, leads, seconds, 200): EEG at 200 Hz in units of 0.1 mV (microvolts / 100).
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from model_ports import state_dict as sd
+from model_ports.electrodes import labram_position_rows
+from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
+from model_ports.errors import InputError
+from model_ports.layers import attention, gelu, merge_heads
+from model_ports.port import Port
+
+_POSITION_ROWS = 129  # the class token and 128 electrodes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabramConfig(EncoderConfig):
+    """LaBraM's hyper-parameters; the defaults are the published base model.
+
+    Attributes:
+        leads: electrode names in the order of the signal, for the position table; None for a
+            model without one, which tells electrodes apart by nothing.
+        time_rows: rows of the time table. A longer window takes the table stretched linearly to
+            its number of seconds, first and last row kept.
+    """
+
+    name: str = "labram"
+    sampling_rate_hz: float = 200.0
+    unit: str = "0.1 mV"
+    depth: int = 12
+    features: int = 200
+    num_heads: int = 10
+    mlp_features: int = 800
+    patch_samples: int = 200
+    stem_channels: int = 8
+    layer_scale: float = 0.1
+    time_rows: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.leads is not None:
+            labram_position_rows(self.leads)
+        if self.features % self.num_heads:
+            raise InputError(
+                f"features={self.features} does not divide into num_heads={self.num_heads}."
+            )
+        stem_features = -(-self.patch_samples // 8) * self.stem_channels
+        if stem_features != self.features:
+            raise InputError(
+                f"the stem turns {self.patch_samples} samples and {self.stem_channels} channels "
+                f"into {stem_features} features per patch; features={self.features} must equal it."
+            )
+
+
+class Stem(nnx.Module):
+    """Three convolutions in time; group statistics run over all patches of a sample."""
+
+    def __init__(self, config: LabramConfig, *, rngs: nnx.Rngs):
+        channels, dtype = config.stem_channels, jnp.dtype(config.dtype)
+
+        def conv(in_channels: int, width: int, stride: int) -> nnx.Conv:
+            bound = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+            limit = 1 / math.sqrt(in_channels * width)
+            return nnx.Conv(
+                in_channels, channels, (width,), (stride,), padding=((width // 2, width // 2),),
+                kernel_init=bound, dtype=dtype, rngs=rngs,
+                bias_init=lambda key, shape, dtype: jax.random.uniform(
+                    key, shape, dtype, -limit, limit
+                ),
+            )
+
+        def norm() -> nnx.GroupNorm:
+            return nnx.GroupNorm(
+                channels, num_groups=4, epsilon=1e-5, use_fast_variance=False,
+                dtype=dtype, rngs=rngs,
+            )
+
+        self.conv1, self.norm1 = conv(1, 15, 8), norm()
+        self.conv2, self.norm2 = conv(channels, 3, 1), norm()
+        self.conv3, self.norm3 = conv(channels, 3, 1), norm()
+
+    def __call__(self, patches: jax.Array) -> jax.Array:
+        """(batch, patches, samples) -> (batch, patches, features), time slow, channel fast."""
+        batch, num_patches, samples = patches.shape
+        x = patches.reshape(batch * num_patches, samples, 1)
+        for conv, norm in (
+            (self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)
+        ):
+            x = conv(x)
+            x = gelu(norm(x.reshape(batch, -1, x.shape[-1]))).reshape(x.shape)
+        return x.reshape(batch, num_patches, -1)
+
+
+class Attention(nnx.Module):
+    """Self-attention with a joint, bias-free q/k/v projection and LayerNorm on each q and k head."""
+
+    def __init__(self, config: LabramConfig, layer: int, *, rngs: nnx.Rngs):
+        dim, dtype = config.features, jnp.dtype(config.dtype)
+        self.num_heads = config.num_heads
+        self.qkv = nnx.Linear(
+            dim, 3 * dim, use_bias=False, kernel_init=_NORMAL, dtype=dtype, rngs=rngs
+        )
+        self.q_norm = _layer_norm(dim // config.num_heads, dtype, rngs)
+        self.k_norm = _layer_norm(dim // config.num_heads, dtype, rngs)
+        self.proj = nnx.Linear(dim, dim, kernel_init=_residual(layer), dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, tokens, dim = x.shape
+        head_dim = dim // self.num_heads
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, head_dim)
+        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+        q = self.q_norm(q) * jnp.asarray(head_dim**-0.5, x.dtype)
+        return self.proj(merge_heads(attention(q, self.k_norm(k), v)))
+
+
+class Mlp(nnx.Module):
+    def __init__(self, config: LabramConfig, layer: int, *, rngs: nnx.Rngs):
+        dim, hidden, dtype = config.features, config.mlp_features, jnp.dtype(config.dtype)
+        self.fc1 = nnx.Linear(dim, hidden, kernel_init=_NORMAL, dtype=dtype, rngs=rngs)
+        self.fc2 = nnx.Linear(hidden, dim, kernel_init=_residual(layer), dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc2(gelu(self.fc1(x)))
+
+
+class Block(nnx.Module):
+    """Pre-norm transformer block with layer scale."""
+
+    def __init__(self, config: LabramConfig, layer: int, *, rngs: nnx.Rngs):
+        dim, dtype = config.features, jnp.dtype(config.dtype)
+        self.norm1 = _layer_norm(dim, dtype, rngs)
+        self.attn = Attention(config, layer, rngs=rngs)
+        self.norm2 = _layer_norm(dim, dtype, rngs)
+        self.mlp = Mlp(config, layer, rngs=rngs)
+        self.gamma_1 = nnx.Param(jnp.full((dim,), config.layer_scale))
+        self.gamma_2 = nnx.Param(jnp.full((dim,), config.layer_scale))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x + self.gamma_1[...].astype(x.dtype) * self.attn(self.norm1(x))
+        return x + self.gamma_2[...].astype(x.dtype) * self.mlp(self.norm2(x))
+
+
+class Labram(Encoder):
+    """LaBraM as an encoder: token 0 is the class token, then lead-major one-second patches."""
+
+    def __init__(self, config: LabramConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        dim = config.features
+        self.patch_embed = Stem(config, rngs=rngs)
+        self.cls_token = nnx.Param(_NORMAL(rngs.params(), (1, 1, dim)))
+        self.time_embed = nnx.Param(_NORMAL(rngs.params(), (1, config.time_rows, dim)))
+        if config.leads is not None:
+            self.pos_embed = nnx.Param(_NORMAL(rngs.params(), (1, _POSITION_ROWS, dim)))
+        self.blocks = nnx.List([Block(config, i, rngs=rngs) for i in range(config.depth)])
+        self.fc_norm = _layer_norm(dim, jnp.float32, rngs)
+
+    @property
+    def num_layers(self) -> int:
+        return self.config.depth
+
+    def embed(self, signal: jax.Array) -> jax.Array:
+        """(batch, leads, seconds, 200) in 0.1 mV at 200 Hz -> (batch, 1 + leads*seconds, 200)."""
+        leads = self.config.leads
+        check_signal(
+            signal,
+            ("batch", "leads" if leads is None else len(leads), "seconds",
+             self.config.patch_samples),
+            "LaBraM",
+        )
+        dtype = jnp.dtype(self.config.dtype)
+        batch, num_leads, seconds, samples = signal.shape
+        patches = jnp.asarray(signal, dtype).reshape(batch, num_leads * seconds, samples)
+        tokens = self.patch_embed(patches).reshape(batch, num_leads, seconds, -1)
+        tokens = tokens + _time_rows(self.time_embed[0], seconds).astype(dtype)
+        cls = self.cls_token[...]
+        if leads is not None:
+            table = self.pos_embed[0]
+            rows = np.array(labram_position_rows(leads))
+            tokens = tokens + table[rows][:, None].astype(dtype)
+            cls = cls + table[0]
+        cls = jnp.broadcast_to(cls.astype(dtype), (batch, 1, tokens.shape[-1]))
+        return jnp.concatenate([cls, tokens.reshape(batch, num_leads * seconds, -1)], axis=1)
+
+    def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
+        del context
+        return self.blocks[i](tokens)
+
+    def readout(self, tokens: jax.Array) -> jax.Array:
+        """LayerNorm of the mean over patch tokens, class token left out."""
+        return self.fc_norm(token_mean(tokens[:, 1:]))
+
+
+def _time_rows(table: jax.Array, seconds: int) -> jax.Array:
+    rows = table.shape[0]
+    if seconds <= rows:
+        return table[:seconds]
+    at = np.linspace(0, rows - 1, seconds)
+    low = np.minimum(at.astype(int), rows - 2)
+    share = jnp.asarray(at - low, table.dtype)[:, None]
+    return table[low] * (1 - share) + table[low + 1] * share
+
+
+_NORMAL = nnx.initializers.normal(0.02)
+
+
+def _residual(layer: int) -> nnx.initializers.Initializer:
+    # The published code divides the matrices that end a residual branch by sqrt(2 * depth).
+    return nnx.initializers.normal(0.02 / math.sqrt(2.0 * (layer + 1)))
+
+
+def _layer_norm(dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(dim, epsilon=1e-6, use_fast_variance=False, dtype=dtype, rngs=rngs)
+
+
+def entries(config: LabramConfig) -> list[sd.Entry]:
+    """The published entry of every parameter."""
+    out = [sd.entry("cls_token", "cls_token"), sd.entry("time_embed", "time_embed")]
+    if config.leads is not None:
+        out.append(sd.entry("pos_embed", "pos_embed"))
+    for i in (1, 2, 3):
+        conv = f"patch_embed.conv{i}"
+        out += [
+            sd.entry(f"{conv}.kernel", f"{conv}.weight", sd.CONV1D_AS_2D),
+            sd.entry(f"{conv}.bias", f"{conv}.bias"),
+        ]
+        out += sd.norm(f"patch_embed.norm{i}", f"patch_embed.norm{i}")
+    for i in range(config.depth):
+        block = f"blocks.{i}"
+        out += [sd.entry(f"{block}.gamma_{k}", f"{block}.gamma_{k}") for k in (1, 2)]
+        for name in ("norm1", "norm2", "attn.q_norm", "attn.k_norm"):
+            out += sd.norm(f"{block}.{name}", f"{block}.{name}")
+        out += sd.linear(f"{block}.attn.qkv", f"{block}.attn.qkv", bias=False)
+        for name in ("attn.proj", "mlp.fc1", "mlp.fc2"):
+            out += sd.linear(f"{block}.{name}", f"{block}.{name}")
+    return out + sd.norm("fc_norm", "fc_norm")
+
+
+def infer(config: LabramConfig, shapes: Mapping[str, sd.Shape]) -> LabramConfig:
+    """Reads off the state dict what it says of the configuration.
+
+    Raises:
+        InputError: a position table without lead names, or lead names without a table.
+    """
+    if "pos_embed" in shapes and config.leads is None:
+        raise InputError(
+            "the state dict has a position table (pos_embed), so LaBraM needs to know the leads: "
+            "pass leads=('F3', 'C3', ...) in the order of the signal."
+        )
+    if "pos_embed" not in shapes and config.leads is not None:
+        raise InputError(
+            "the state dict has no position table (pos_embed), so leads=... would have no effect: "
+            "leave leads out."
+        )
+    if len(shapes.get("time_embed", ())) == 3:
+        config = config.override(time_rows=shapes["time_embed"][1])
+    return config
+
+
+PORTS = (
+    Port(
+        name="labram",
+        module=Labram,
+        config=LabramConfig(),
+        entries=entries,
+        infer=infer,
+        ignored=(r"head\.(weight|bias)", r".*relative_position_index.*"),
+    ),
+)

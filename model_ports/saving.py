@@ -1,0 +1,95 @@
+"""Encoders on disk: a folder with model.safetensors and config.json; no PyTorch needed."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from model_ports import registry
+from model_ports.encoder import Encoder
+from model_ports.errors import InputError
+from model_ports.parameters import fill, parameter_shapes, parameters, weights_hash
+
+_FORMAT = "jaxbridge-encoder-1"
+
+
+def save(encoder: Encoder, path: str | pathlib.Path) -> None:
+    """Writes the encoder into the folder `path`, which must not exist or be one of ours.
+
+    Raises:
+        InputError: the folder cannot be written or holds something else.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
+        raise InputError(f"{path} exists and is no saved encoder; choose another folder.")
+    config = {
+        "format": _FORMAT,
+        "weights_hash": weights_hash(encoder),
+        "config": dataclasses.asdict(encoder.config),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed, so that no half-written encoder is ever found at `path`.
+        aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            safetensors.numpy.save_file(parameters(encoder), aside / "model.safetensors")
+            (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            aside.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            aside.rename(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"cannot write the encoder to {path}: {error.strerror or error}.") from None
+
+
+def is_saved(path: str | pathlib.Path) -> bool:
+    """Tells whether `path` is a folder that `save` wrote."""
+    try:
+        return json.loads((pathlib.Path(path) / "config.json").read_text())["format"] == _FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def load(path: str | pathlib.Path, **config_overrides: Any) -> Encoder:
+    """Reads an encoder that `save` wrote.
+
+    Args:
+        path: the folder.
+        **config_overrides: configuration fields to replace, such as `dtype` or `leads`.
+
+    Raises:
+        InputError: not such a folder, a truncated file, or weights that differ from the recorded
+            hash or the configuration's shapes.
+    """
+    path = pathlib.Path(path)
+    if not is_saved(path):
+        raise InputError(f"{path} is not a saved encoder (a folder with config.json of ours).")
+    stored = json.loads((path / "config.json").read_text())
+    config = registry.port(stored["config"]["name"]).config.override(**stored["config"])
+    target = registry.abstract(config.name, config.override(**config_overrides))
+    try:
+        arrays = safetensors.numpy.load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path / 'model.safetensors'} cannot be read ({error}); copy or convert it again."
+        ) from None
+    shapes = parameter_shapes(target)
+    differing = sorted(
+        f"  {name}: file {getattr(arrays.get(name), 'shape', 'nothing')}, "
+        f"configuration {shapes.get(name, 'nothing')}"
+        for name in set(arrays) | set(shapes)
+        if name not in arrays or arrays[name].shape != shapes.get(name)
+    )
+    if differing:
+        raise InputError(f"{path} does not fit its configuration:\n" + "\n".join(differing))
+    encoder = fill(target, arrays)
+    if weights_hash(encoder) != stored["weights_hash"]:
+        raise InputError(f"the weights in {path} were changed after saving; convert them again.")
+    return encoder
