@@ -1,0 +1,181 @@
+"""How a recording becomes input of an encoder family: the one table that knows.
+
+A recipe says what is done, in this order: resampling to the filter's rate and band pass (where it
+has one), resampling to the encoder's rate, scaling, normalisation, cutting, layout.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from jaxbridge.data import preprocess
+from jaxbridge.data.checks import check_signal
+from jaxbridge.data.recording import Recording
+from model_ports.errors import InputError
+
+_PER_VOLT = {"uV": 1e6, "mV": 1e3, "V": 1.0}
+_RESAMPLE = {
+    "polyphase": preprocess.polyphase_resample,
+    "linear": preprocess.linear_resample,
+}
+
+
+@dataclass(frozen=True)
+class Bandpass:
+    """Zero-phase FIR band pass from `low_hz` to `high_hz`, at `sampling_rate_hz`."""
+
+    low_hz: float
+    high_hz: float
+    order: int
+    sampling_rate_hz: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Preprocessing for one encoder family.
+
+    Attributes:
+        sampling_rate_hz: of the encoder's input.
+        min_sampling_rate_hz: slower recordings are refused: they lack the encoder's band.
+        unit: unit that the signal is brought to first; None where normalisation makes it moot.
+        unit_scale: factor on the signal in that unit.
+        bandpass: filter, or None.
+        resampling: 'polyphase' (anti-aliased, ours) or 'linear' (the reference's rule).
+        normalise: z-score per lead over the whole 'recording', over each 'window', or 'none'.
+        layout: 'patches' (leads, seconds, samples per second) or 'flat' (leads * samples,).
+    """
+
+    sampling_rate_hz: float
+    min_sampling_rate_hz: float
+    unit: str | None
+    unit_scale: float
+    bandpass: Bandpass | None
+    resampling: Literal["polyphase", "linear"]
+    normalise: Literal["none", "recording", "window"]
+    layout: Literal["patches", "flat"]
+
+    def __post_init__(self) -> None:
+        for field, known in (
+            ("resampling", tuple(_RESAMPLE)),
+            ("normalise", ("none", "recording", "window")),
+            ("layout", ("patches", "flat")),
+            ("unit", (None, *_PER_VOLT)),
+        ):
+            if getattr(self, field) not in known:
+                raise InputError(f"Unknown {field} {getattr(self, field)!r}. Known: {known}.")
+
+    @property
+    def output_unit(self) -> str:
+        if self.normalise != "none":
+            return "standard deviations"
+        return self.unit if self.unit_scale == 1 else f"{1 / self.unit_scale:g} {self.unit}"
+
+    def as_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+RECIPES = {
+    # LaBraM: 0.1 mV units, one-second patches at 200 Hz. The reference resamples linearly, which
+    # folds everything above 100 Hz back into the band; resampling="linear" reproduces it.
+    "labram": Recipe(200.0, 100.0, "uV", 0.01, None, "polyphase", "none", "patches"),
+    # HuBERT-ECG: filtered at 500 Hz, so that linear resampling to 100 Hz folds nothing.
+    "hubert_ecg": Recipe(
+        100.0, 94.0, None, 1.0, Bandpass(0.05, 47.0, 150, 500.0), "linear", "recording", "flat"
+    ),
+}
+
+
+def recipe(encoder: str, **changes) -> Recipe:
+    """The recipe of an encoder family, or of an encoder of that family ('hubert_ecg_small').
+
+    Args:
+        encoder: name.
+        **changes: fields to replace, for instance `normalise="window"`.
+
+    Raises:
+        InputError: unknown encoder or field value.
+    """
+    for family, found in RECIPES.items():
+        if encoder == family or encoder.startswith(family + "_"):
+            return dataclasses.replace(found, **changes)
+    raise InputError(
+        f"No preprocessing recipe for {encoder!r}. There are recipes for: {', '.join(RECIPES)}."
+    )
+
+
+def prepare(recording: Recording, recipe: Recipe) -> np.ndarray:
+    """A whole recording, checked and brought to the encoder's rate and scale.
+
+    Args:
+        recording: (leads, samples) in a voltage unit where the recipe asks for one.
+        recipe: what to do.
+
+    Returns:
+        (leads, samples at recipe.sampling_rate_hz) float64, normalised only where the recipe
+        normalises over the recording; `layout` does the rest.
+
+    Raises:
+        InputError: see `check_signal`; too slow a recording; a unit that is no voltage; a
+            recording too short for the filter.
+    """
+    signal, rate, name = recording.signal, recording.sampling_rate_hz, recording.name
+    check_signal(signal, rate, recording.leads, name)
+    if rate < recipe.min_sampling_rate_hz:
+        raise InputError(
+            f"{name}: sampling rate {rate:g} Hz is too low: leads {', '.join(recording.leads)} need "
+            f"at least {recipe.min_sampling_rate_hz:g} Hz for this encoder. Check the stated rate "
+            "or leave the recording out."
+        )
+    resample = _RESAMPLE[recipe.resampling]
+    try:
+        if recipe.bandpass is not None:
+            band = recipe.bandpass
+            signal = resample(signal, rate, band.sampling_rate_hz)
+            rate = band.sampling_rate_hz
+            signal = preprocess.fir_bandpass(signal, rate, band.low_hz, band.high_hz, band.order)
+        signal = resample(signal, rate, recipe.sampling_rate_hz)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if recipe.unit is not None:
+        signal = signal * (_volt_factors(recording, recipe.unit) * recipe.unit_scale)[:, None]
+    return preprocess.zscore(signal) if recipe.normalise == "recording" else signal
+
+
+def _volt_factors(recording: Recording, unit: str) -> np.ndarray:
+    unknown = [known for known in recording.unit if known not in _PER_VOLT]
+    if unknown:
+        raise InputError(
+            f"{recording.name}: unit {unknown[0]!r} is no known voltage ({', '.join(_PER_VOLT)}), "
+            f"but this encoder needs {unit}. State the unit of the recording."
+        )
+    return np.array([_PER_VOLT[unit] / _PER_VOLT[given] for given in recording.unit])
+
+
+def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Cut windows in the shape that the encoder reads.
+
+    Args:
+        windows: (windows, leads, samples) from `prepare` and `windows.cut`.
+        recipe: what to do.
+
+    Returns:
+        float32 of shape (windows, leads, seconds, samples per second) for 'patches', or
+        (windows, leads * samples) for 'flat', z-scored per window where the recipe says so.
+
+    Raises:
+        InputError: patches asked for windows that are not whole seconds.
+    """
+    if recipe.normalise == "window":
+        windows = preprocess.zscore(windows)
+    count, leads, samples = windows.shape
+    if recipe.layout == "flat":
+        return windows.reshape(count, leads * samples).astype(np.float32)
+    patch = round(recipe.sampling_rate_hz)
+    if samples % patch:
+        raise InputError(
+            f"Windows of {samples / recipe.sampling_rate_hz:g} s do not fill patches of one "
+            "second. Choose whole seconds for window_s."
+        )
+    return windows.reshape(count, leads, samples // patch, patch).astype(np.float32)
