@@ -1,0 +1,182 @@
+"""Simulated paired EEG and ECG of people at rest and under mental load.
+
+What is put in, each with spread between people: under load the occipital alpha rhythm weakens and
+frontal theta grows; the heart beats faster and its respiratory variability shrinks. Alpha wanders
+within a recording, and noise, mains hum, blinks, muscle bursts and electrode motion are added, so
+that neither signal decides alone. It is a test bed, no model of physiology.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy import signal as dsp
+
+from jaxbridge.data.recording import Recording
+
+CLASSES = ("rest", "load")
+EEG_LEADS = ("F3", "C3", "O1", "F4", "C4", "O2")
+ECG_LEADS = ("ECG",)
+_EEG_HZ, _ECG_HZ = 250.0, 500.0
+# How strongly each EEG lead sees the rhythms and the eyes.
+_ALPHA = np.array([0.3, 0.5, 1.0, 0.3, 0.5, 1.0])
+_THETA = np.array([1.0, 0.6, 0.2, 1.0, 0.6, 0.2])
+_EYES = np.array([1.0, 0.3, 0.05, 1.0, 0.3, 0.05])
+
+
+class Pair(NamedTuple):
+    """Simultaneous recordings of one person in one condition.
+
+    Attributes:
+        eeg: six leads at 250 Hz in uV.
+        ecg: one lead at 500 Hz in mV.
+        label: index into `CLASSES`.
+    """
+
+    eeg: Recording
+    ecg: Recording
+    label: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Person:
+    """Traits drawn once per person."""
+
+    alpha_hz: float
+    alpha_uv: float
+    alpha_under_load: float
+    theta_under_load: float
+    rest_bpm: float
+    load_bpm: float
+    variability: float
+    variability_under_load: float
+    breath_hz: float
+    r_mv: float
+
+
+def _person(rng: np.random.Generator) -> _Person:
+    rest = rng.normal(66, 7)
+    return _Person(
+        alpha_hz=rng.normal(10, 0.7),
+        alpha_uv=8 * np.exp(rng.normal(0, 0.25)),
+        alpha_under_load=np.clip(rng.normal(0.5, 0.12), 0.2, 1),
+        theta_under_load=np.clip(rng.normal(1.4, 0.2), 0.9, 2),
+        rest_bpm=rest,
+        load_bpm=rest + np.clip(rng.normal(20, 6), 4, 40),
+        variability=0.05 * np.exp(rng.normal(0, 0.3)),
+        variability_under_load=np.clip(rng.normal(0.45, 0.15), 0.1, 1),
+        breath_hz=np.clip(rng.normal(0.25, 0.04), 0.15, 0.4),
+        r_mv=np.exp(rng.normal(0, 0.2)),
+    )
+
+
+def simulate(subjects: int, *, duration_s: float = 120.0, seed: int = 0) -> Iterator[Pair]:
+    """Yields two pairs (rest, load) for each of `subjects` people.
+
+    Each recording depends on (seed, subject, condition) alone.
+    """
+    for number in range(subjects):
+        person = _person(np.random.default_rng([seed, number]))
+        for label, condition in enumerate(CLASSES):
+            rng = np.random.default_rng([seed, number, label])
+            common = {"name": f"S{number:03d}_{condition}", "subject": f"S{number:03d}"}
+            yield Pair(
+                Recording(
+                    signal=_eeg(person, label, duration_s, rng), sampling_rate_hz=_EEG_HZ,
+                    leads=EEG_LEADS, unit="uV", **common,
+                ),
+                Recording(
+                    signal=_ecg(person, label, duration_s, rng)[None], sampling_rate_hz=_ECG_HZ,
+                    leads=ECG_LEADS, unit="mV", **common,
+                ),
+                label,
+            )
+
+
+def _band_noise(rng: np.random.Generator, shape: tuple, low: float, high: float, rate: float):
+    """Noise of unit standard deviation within a band."""
+    band = dsp.butter(2, [low, high], "bandpass", fs=rate, output="sos")
+    noise = dsp.sosfilt(band, rng.standard_normal(shape), axis=-1)
+    return noise / noise.std(axis=-1, keepdims=True)
+
+
+def _pink(rng: np.random.Generator, shape: tuple, rate: float) -> np.ndarray:
+    """1/f noise of unit standard deviation, flat below 1 Hz."""
+    spectrum = np.fft.rfft(rng.standard_normal(shape))
+    frequency = np.fft.rfftfreq(shape[-1], 1 / rate)
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency, 1)), shape[-1])
+    return noise / noise.std(axis=-1, keepdims=True)
+
+
+def _bursts(rng: np.random.Generator, samples: int, rate: float, per_minute: float, width_s: float):
+    """Bell-shaped bumps of random height at random moments."""
+    out = np.zeros(samples)
+    bump = dsp.windows.gaussian(int(4 * width_s * rate) | 1, width_s * rate)
+    for start in rng.integers(0, samples, rng.poisson(per_minute * samples / rate / 60)):
+        piece = bump[: samples - start] * rng.uniform(0.5, 1.5)
+        out[start : start + len(piece)] += piece
+    return out
+
+
+def _eeg(person: _Person, label: int, duration_s: float, rng: np.random.Generator) -> np.ndarray:
+    samples = int(duration_s * _EEG_HZ)
+    shape = (len(EEG_LEADS), samples)
+    alpha_uv = person.alpha_uv * (person.alpha_under_load if label else 1.0)
+    theta_uv = 4.0 * (person.theta_under_load if label else 1.0)
+    # alertness wanders over tens of seconds and takes alpha along
+    wander = np.exp(0.5 * _slow(rng, samples, _EEG_HZ))
+    alpha = _band_noise(rng, (samples,), person.alpha_hz - 1, person.alpha_hz + 1, _EEG_HZ) * wander
+    theta = _band_noise(rng, (samples,), 4, 7, _EEG_HZ)
+    eeg = 10 * _pink(rng, shape, _EEG_HZ)
+    eeg += alpha_uv * _ALPHA[:, None] * alpha + theta_uv * _THETA[:, None] * theta
+    eeg += 80 * _EYES[:, None] * _bursts(rng, samples, _EEG_HZ, 12, 0.1)
+    muscle = _bursts(rng, samples, _EEG_HZ, 4, 0.5)
+    eeg += 6 * muscle * rng.uniform(0, 1, (len(EEG_LEADS), 1)) * rng.standard_normal(shape)
+    return eeg + 2 * np.sin(2 * np.pi * 50 * np.arange(samples) / _EEG_HZ + rng.uniform(0, 6.28))
+
+
+def _slow(rng: np.random.Generator, samples: int, rate: float) -> np.ndarray:
+    """Smooth wandering over tens of seconds, unit standard deviation in the long run."""
+    knots = rng.standard_normal(int(samples / rate / 20) + 3)
+    at = np.arange(samples) / rate / 20
+    low = at.astype(int)
+    share = (1 - np.cos(np.pi * (at - low))) / 2
+    return knots[low] * (1 - share) + knots[low + 1] * share
+
+
+def _ecg(person: _Person, label: int, duration_s: float, rng: np.random.Generator) -> np.ndarray:
+    samples = int(duration_s * _ECG_HZ)
+    time_s = np.arange(samples) / _ECG_HZ
+    bpm = person.load_bpm if label else person.rest_bpm
+    variability = person.variability * (person.variability_under_load if label else 1.0)
+    phase = rng.uniform(0, 2 * np.pi)
+    ecg = np.zeros(samples)
+    beat_s = rng.uniform(0, 60 / bpm)
+    drift = 0.06 * _slow(rng, samples, _ECG_HZ)
+    while beat_s < duration_s:
+        now = min(int(beat_s * _ECG_HZ), samples - 1)
+        breath = np.sin(2 * np.pi * person.breath_hz * beat_s + phase)
+        rr_s = 60 / bpm * (1 + variability * breath + 0.01 * rng.standard_normal() + drift[now])
+        _add_beat(ecg, time_s, beat_s, rr_s, person.r_mv)
+        beat_s += rr_s
+    ecg += 0.15 * np.sin(2 * np.pi * person.breath_hz * time_s + phase)
+    ecg += 0.03 * rng.standard_normal(samples) + 0.02 * np.sin(2 * np.pi * 50 * time_s)
+    return ecg + 0.8 * _bursts(rng, samples, _ECG_HZ, 2, 0.3)
+
+
+# mean (s from the R peak), width (s) and height (share of R) of each wave
+_WAVES = (
+    (-0.17, 0.022, 0.12), (-0.03, 0.010, -0.12), (0.0, 0.011, 1.0), (0.03, 0.010, -0.22),
+)
+
+
+def _add_beat(
+    ecg: np.ndarray, time_s: np.ndarray, beat_s: float, rr_s: float, r_mv: float
+) -> None:
+    """Adds one heartbeat; the T wave follows R sooner the shorter the interval (Bazett)."""
+    first, last = np.searchsorted(time_s, (beat_s - 0.3, beat_s + 0.6))
+    at = time_s[first:last] - beat_s
+    waves = (*_WAVES, (0.29 * np.sqrt(rr_s), 0.045, 0.3))
+    for mean, width, height in waves:
+        ecg[first:last] += r_mv * height * np.exp(-(((at - mean) / width) ** 2) / 2)
