@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -37,8 +38,17 @@ def relative_error(ours: jax.Array, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def layer_errors(encoder: mp.Encoder, golden: Golden) -> dict[str, float]:
-    """Relative error of every array that the golden holds: means, corners, norms, suffixes."""
+def layer_errors(
+    encoder: mp.Encoder, golden: Golden, suffix_inputs: Mapping[int, np.ndarray] | None = None
+) -> dict[str, float]:
+    """Relative error of every array that the golden holds: means, corners, norms, suffixes.
+
+    Args:
+        encoder: the port, with the golden's weights.
+        golden: what the original computed.
+        suffix_inputs: layer -> tokens that replace its input, where the original's layout is not
+            (batch, tokens, features); otherwise `signal(1, shape)` for the manifest's layers.
+    """
 
     @jax.jit
     def layers(encoder: mp.Encoder, signal: jax.Array) -> list[jax.Array]:
@@ -68,9 +78,12 @@ def layer_errors(encoder: mp.Encoder, golden: Golden) -> dict[str, float]:
             norm, golden.arrays[f"layer{i}_output_norm"]
         )
     errors["final_output"] = relative_error(found.final, golden.arrays["final_output"])
-    for start in golden.manifest["suffix_layers"]:
-        shape = (signal.shape[0], *encoder.layer_shape(start, signal.shape))
-        tokens = recipe.signal(1, shape)
+    if suffix_inputs is None:
+        suffix_inputs = {
+            start: recipe.signal(1, (signal.shape[0], *encoder.layer_shape(start, signal.shape)))
+            for start in golden.manifest["suffix_layers"]
+        }
+    for start, tokens in suffix_inputs.items():
         suffix = jax.jit(
             lambda e, t, c, start=start: e.run(t, start, e.num_layers, c).mean(axis=1)
         )
