@@ -59,11 +59,11 @@ def _person(rng: np.random.Generator) -> _Person:
     rest = rng.normal(66, 7)
     return _Person(
         alpha_hz=rng.normal(10, 0.7),
-        alpha_uv=8 * np.exp(rng.normal(0, 0.25)),
-        alpha_under_load=np.clip(rng.normal(0.5, 0.12), 0.2, 1),
+        alpha_uv=14 * np.exp(rng.normal(0, 0.25)),
+        alpha_under_load=np.clip(rng.normal(0.4, 0.1), 0.2, 1),
         theta_under_load=np.clip(rng.normal(1.4, 0.2), 0.9, 2),
         rest_bpm=rest,
-        load_bpm=rest + np.clip(rng.normal(20, 6), 4, 40),
+        load_bpm=rest + np.clip(rng.normal(26, 7), 6, 45),
         variability=0.05 * np.exp(rng.normal(0, 0.3)),
         variability_under_load=np.clip(rng.normal(0.45, 0.15), 0.1, 1),
         breath_hz=np.clip(rng.normal(0.25, 0.04), 0.15, 0.4),
@@ -125,7 +125,7 @@ def _eeg(person: _Person, label: int, duration_s: float, rng: np.random.Generato
     alpha_uv = person.alpha_uv * (person.alpha_under_load if label else 1.0)
     theta_uv = 4.0 * (person.theta_under_load if label else 1.0)
     # alertness wanders over tens of seconds and takes alpha along
-    wander = np.exp(0.5 * _slow(rng, samples, _EEG_HZ))
+    wander = np.exp(0.35 * _slow(rng, samples, _EEG_HZ))
     alpha = _band_noise(rng, (samples,), person.alpha_hz - 1, person.alpha_hz + 1, _EEG_HZ) * wander
     theta = _band_noise(rng, (samples,), 4, 7, _EEG_HZ)
     eeg = 10 * _pink(rng, shape, _EEG_HZ)

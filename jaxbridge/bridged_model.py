@@ -1,0 +1,104 @@
+"""Predictions from the new modality alone, through the bridge and the old encoder's suffix."""
+
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jaxbridge.bridge import PrototypeBridge
+from jaxbridge.head import TaskHead
+from model_ports import Encoder
+from model_ports.encoder import token_mean
+from model_ports.errors import InputError
+
+
+class Position(NamedTuple):
+    """Where a bridge sits.
+
+    Attributes:
+        m: index of the new encoder's layer whose output is pooled.
+        l: index of the old encoder's layer whose input is replaced; `old.num_layers` stands for
+            the head itself, which then takes the bridge's single token.
+    """
+
+    m: int
+    l: int  # noqa: E741 - the paper's letter
+
+
+def check_position(position: Position, new: Encoder, old: Encoder) -> Position:
+    """Refuses a position outside both encoders (`InputError`)."""
+    m, l = position  # noqa: E741
+    if not 0 <= m < new.num_layers:
+        raise InputError(f"m={m}: the new encoder has layers 0 to {new.num_layers - 1}.")
+    if not 0 <= l <= old.num_layers:
+        raise InputError(
+            f"l={l}: the old encoder has layers 0 to {old.num_layers - 1}, "
+            f"and {old.num_layers} stands for the head."
+        )
+    return Position(m, l)
+
+
+class Suffix(nnx.Module):
+    """What a training step runs: the bridge, the old layers l.., and the head."""
+
+    def __init__(self, bridge: PrototypeBridge, old: Encoder, head: TaskHead, start: int):
+        self.bridge, self.old, self.head, self.start = bridge, old, head, start
+
+    def last_layer(self, pooled: jax.Array) -> jax.Array:
+        """(batch, in_features) -> the old encoder's last-layer output, (batch, tokens, features).
+
+        At the head position there is no layer to run: this is the bridge's output.
+        """
+        tokens = self.bridge(pooled)
+        if self.start == self.old.num_layers:
+            return tokens
+        context = self.head.context_for(pooled.shape[0])
+        return self.old.run(tokens, self.start, self.old.num_layers, context)
+
+    def __call__(self, pooled: jax.Array) -> jax.Array:
+        """(batch, in_features) -> logits (batch, num_classes)."""
+        return self.head(token_mean(self.last_layer(pooled)))
+
+
+class BridgedModel(nnx.Module):
+    """new prefix -> pool -> bridge -> old suffix -> head, on the new modality alone.
+
+    Args:
+        new: encoder of the new modality.
+        old: encoder of the old modality.
+        bridge: the bridge between them.
+        head: the old modality's task head.
+        position: (m, l), see `Position`.
+
+    Raises:
+        InputError: the position does not exist.
+    """
+
+    def __init__(
+        self, new: Encoder, old: Encoder, bridge: PrototypeBridge, head: TaskHead,
+        position: Position | tuple[int, int],
+    ):
+        self.position = check_position(Position(*position), new, old)
+        self.new = new
+        self.suffix = Suffix(bridge, old, head, self.position.l)
+
+    @property
+    def old(self) -> Encoder:
+        return self.suffix.old
+
+    @property
+    def bridge(self) -> PrototypeBridge:
+        return self.suffix.bridge
+
+    @property
+    def head(self) -> TaskHead:
+        return self.suffix.head
+
+    def pooled(self, new_signal: jax.Array) -> jax.Array:
+        """Returns the bridge's input, the token mean of new layer m's output."""
+        new, stop = self.new, self.position.m + 1
+        return token_mean(new.run(new.embed(new_signal), 0, stop, new.context(new_signal)))
+
+    def __call__(self, new_signal: jax.Array) -> jax.Array:
+        """Returns logits, (batch, num_classes)."""
+        return self.suffix(self.pooled(new_signal))

@@ -1,0 +1,146 @@
+"""The old modality's classifier: an encoder and a task head fitted to labels."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxbridge import losses, training
+from jaxbridge.fitting import Epoch, fit
+from jaxbridge.head import TaskHead
+from model_ports import Encoder
+from model_ports.encoder import token_mean
+from model_ports.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSettings:
+    """How a task head is fitted.
+
+    Attributes:
+        unfrozen: train the encoder together with the head.
+        hidden: width of a hidden layer, None for a linear head (the reference uses None or 32).
+        learning_rate: Adam's constant rate.
+        epochs: passes over the training windows; the one of lowest validation loss is kept.
+        batch_size: windows per step.
+        balance: weigh each class by 1 / its number of training windows.
+        standardise: fit on features of zero mean and unit deviation over the training windows and
+            fold that map into the head, which stays linear in the raw features. The reference fits
+            on raw features (False), which is slow where layers vary little between windows.
+    """
+
+    unfrozen: bool = False
+    hidden: int | None = None
+    learning_rate: float = 1e-3
+    epochs: int = 200
+    batch_size: int = 32
+    balance: bool = True
+    standardise: bool = True
+
+
+class Teacher(nnx.Module):
+    """encoder -> token mean -> head."""
+
+    def __init__(self, encoder: Encoder, head: TaskHead):
+        self.encoder, self.head = encoder, head
+
+    def __call__(self, signal: jax.Array) -> jax.Array:
+        """Returns logits, (batch, num_classes)."""
+        return self.head(token_mean(self.encoder(signal)))
+
+
+def class_weights(labels: np.ndarray, num_classes: int, balance: bool) -> np.ndarray:
+    """Returns one weight per class: 1 / count, scaled to a mean of 1 over windows, or all 1.
+
+    Raises:
+        InputError: a class has no window.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    if (counts == 0).any():
+        absent = ", ".join(map(str, np.flatnonzero(counts == 0)))
+        raise InputError(
+            f"class {absent} has no training window; choose another split or seed."
+        )
+    if not balance:
+        return np.ones(num_classes, np.float32)
+    return (len(labels) / (num_classes * counts)).astype(np.float32)
+
+
+def _classification_loss(model, batch):
+    logits = model(batch["input"])
+    return losses.cross_entropy(logits, batch["label"]), batch["weight"]
+
+
+def _data(inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Mapping[str, np.ndarray]:
+    return {"input": inputs, "label": labels.astype(np.int32), "weight": weights[labels]}
+
+
+def fit_head(
+    train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], num_classes: int,
+    settings: HeadSettings, *, seed: int, what: str = "fitting the head",
+) -> tuple[TaskHead, list[Epoch]]:
+    """Fits a head on captured features.
+
+    Args:
+        train: features (windows, features) and labels (windows,).
+        val: the same for validation, which picks the epoch.
+        num_classes: number of classes.
+        settings: see `HeadSettings`.
+        seed: fixes initial values and order.
+        what: for progress and messages.
+
+    Raises:
+        InputError: a class without training windows, or sizes that do not fit.
+    """
+    features, labels = train
+    weights = class_weights(labels, num_classes, settings.balance)
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    # A feature that does not vary tells nothing; dividing by its rounding noise would.
+    std = np.where(std > 1e-6 * np.abs(features).max(), std, np.inf)
+    if not settings.standardise:
+        mean, std = np.zeros_like(mean), np.ones_like(std)
+    head = TaskHead(features.shape[1], num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
+    trainer = training.Trainer(
+        head, _classification_loss, training.labels(head, lambda path: True),
+        optax.adam(settings.learning_rate),
+    )
+    curve = fit(
+        trainer, _data((features - mean) / std, labels, weights),
+        _data((val[0] - mean) / std, val[1], weights), epochs=settings.epochs,
+        batch_size=min(settings.batch_size, len(labels)), seed=seed, keep_best=True, what=what,
+    )
+    head = trainer.module()
+    first = head.layers[0]
+    kernel = first.kernel[...] / std[:, None]
+    first.bias.set_value(first.bias[...] - jnp.asarray(mean) @ kernel)
+    first.kernel.set_value(kernel)
+    return head, curve
+
+
+def fit_unfrozen(
+    encoder: Encoder, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray],
+    num_classes: int, settings: HeadSettings, *, seed: int, what: str = "training the teacher",
+) -> tuple[Teacher, list[Epoch]]:
+    """Trains the encoder together with a head, from signals.
+
+    Arguments and errors as for `fit_head`, with signals in place of features.
+    """
+    signals, labels = train
+    weights = class_weights(labels, num_classes, settings.balance)
+    _, width = encoder.layer_shape(encoder.num_layers, (1, *signals.shape[1:]))
+    head = TaskHead(width, num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
+    teacher = Teacher(encoder, head)
+    trainer = training.Trainer(
+        teacher, _classification_loss, training.labels(teacher, lambda path: True),
+        optax.adam(settings.learning_rate),
+    )
+    curve = fit(
+        trainer, _data(signals, labels, weights), _data(val[0], val[1], weights),
+        epochs=settings.epochs, batch_size=min(settings.batch_size, len(labels)), seed=seed,
+        keep_best=True, what=what,
+    )
+    return trainer.module(), curve
