@@ -16,6 +16,7 @@ from model_ports.port import Port
 _MODULES = {
     "hubert_ecg_small": "model_ports.hubert_ecg",
     "labram": "model_ports.labram",
+    "normwear": "model_ports.normwear",
     "papagei": "model_ports.papagei",
 }
 
