@@ -6,7 +6,7 @@ z-normalised ECG at 100 Hz, the leads one after the other in time. The published
 """
 
 import dataclasses
-import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
-from model_ports.layers import attention, gelu, merge_heads, split_heads
 from model_ports.port import Port
 
 _POS_CONV = "encoder.pos_conv_embed.conv"
@@ -26,7 +26,10 @@ _POS_CONV = "encoder.pos_conv_embed.conv"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HubertEcgConfig(EncoderConfig):
-    """HuBERT-ECG's hyper-parameters; the defaults are the published small model."""
+    """HuBERT-ECG's hyper-parameters; the defaults are the published small model.
+
+    Its heads are 64 wide in the small and base model, 80 in the large one.
+    """
 
     name: str = "hubert_ecg_small"
     sampling_rate_hz: float = 100.0
@@ -54,69 +57,7 @@ class HubertEcgConfig(EncoderConfig):
     @property
     def min_samples(self) -> int:
         """The shortest signal, in samples, that gives one token."""
-        samples = 1
-        for kernel, stride in zip(self.conv_kernels[::-1], self.conv_strides[::-1], strict=True):
-            samples = (samples - 1) * stride + kernel
-        return samples
-
-
-class FeatureExtractor(nnx.Module):
-    """Unpadded convolutions; the first is normalised per channel over the whole time axis."""
-
-    def __init__(self, config: HubertEcgConfig, *, rngs: nnx.Rngs):
-        dtype = jnp.dtype(config.dtype)
-        channels = (1, *config.conv_channels)
-        self.convs = nnx.List([
-            nnx.Conv(
-                channels[i], channels[i + 1], (kernel,), (stride,), padding="VALID",
-                use_bias=False, kernel_init=_CONV, dtype=dtype, rngs=rngs,
-            )
-            for i, (kernel, stride) in enumerate(
-                zip(config.conv_kernels, config.conv_strides, strict=True)
-            )
-        ])
-        self.norm = nnx.GroupNorm(
-            channels[1], num_groups=channels[1], epsilon=1e-5, use_fast_variance=False,
-            dtype=dtype, rngs=rngs,
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, samples, 1) -> (batch, tokens, channels)."""
-        for i, conv in enumerate(self.convs):
-            x = conv(x)
-            x = gelu(self.norm(x) if i == 0 else x)
-        return x
-
-
-class Attention(nnx.Module):
-    def __init__(self, config: HubertEcgConfig, *, rngs: nnx.Rngs):
-        self.num_heads = config.num_heads
-        self.query, self.key, self.value, self.out = (
-            _linear(config.features, config.features, config, rngs) for _ in range(4)
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        scale = jnp.asarray((x.shape[-1] // self.num_heads) ** -0.5, x.dtype)
-        q, k, v = (
-            split_heads(part, self.num_heads)
-            for part in (self.query(x) * scale, self.key(x), self.value(x))
-        )
-        return self.out(merge_heads(attention(q, k, v)))
-
-
-class Layer(nnx.Module):
-    """Post-norm transformer layer."""
-
-    def __init__(self, config: HubertEcgConfig, *, rngs: nnx.Rngs):
-        self.attention = Attention(config, rngs=rngs)
-        self.attention_norm = _layer_norm(config.features, config, rngs)
-        self.mlp_in = _linear(config.features, config.mlp_features, config, rngs)
-        self.mlp_out = _linear(config.mlp_features, config.features, config, rngs)
-        self.mlp_norm = _layer_norm(config.features, config, rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.attention_norm(x + self.attention(x))
-        return self.mlp_norm(x + self.mlp_out(gelu(self.mlp_in(x))))
+        return w2v.min_samples(self.conv_kernels, self.conv_strides)
 
 
 class HubertEcg(Encoder):
@@ -125,19 +66,20 @@ class HubertEcg(Encoder):
     def __init__(self, config: HubertEcgConfig, *, rngs: nnx.Rngs):
         self.config = config
         dim, dtype = config.features, jnp.dtype(config.dtype)
-        self.feature_extractor = FeatureExtractor(config, rngs=rngs)
-        self.projection_norm = _layer_norm(config.conv_channels[-1], config, rngs)
-        self.projection = _linear(config.conv_channels[-1], dim, config, rngs)
-        half = config.position_kernel // 2
-        self.position_conv = nnx.Conv(
-            dim, dim, (config.position_kernel,), padding=((half, half),),
-            feature_group_count=config.position_groups,
-            # weight norm shields this kernel from the published initialiser: PyTorch's default
-            kernel_init=nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+        self.feature_extractor = w2v.ConvStem(
+            1, config.conv_channels, config.conv_kernels, config.conv_strides,
             dtype=dtype, rngs=rngs,
         )
-        self.norm = _layer_norm(dim, config, rngs)
-        self.layers = nnx.List([Layer(config, rngs=rngs) for _ in range(config.depth)])
+        self.projection_norm = w2v.layer_norm(config.conv_channels[-1], dtype=dtype, rngs=rngs)
+        self.projection = w2v.linear(config.conv_channels[-1], dim, dtype=dtype, rngs=rngs)
+        self.position_conv = w2v.position_conv(
+            dim, config.position_kernel, config.position_groups, _POSITION, dtype=dtype, rngs=rngs
+        )
+        self.norm = w2v.layer_norm(dim, dtype=dtype, rngs=rngs)
+        self.layers = nnx.List([
+            w2v.Layer(dim, config.num_heads, config.mlp_features, dtype=dtype, rngs=rngs)
+            for _ in range(config.depth)
+        ])
 
     @property
     def num_layers(self) -> int:
@@ -154,29 +96,15 @@ class HubertEcg(Encoder):
             )
         x = self.feature_extractor(jnp.asarray(signal, jnp.dtype(self.config.dtype))[..., None])
         x = self.projection(self.projection_norm(x))
-        # An even kernel with half of it padded on both sides gives one frame too many.
-        x = x + gelu(self.position_conv(x)[:, : x.shape[1]])
-        return self.norm(x)
+        return self.norm(w2v.add_positions(x, self.position_conv))
 
     def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
         del context
         return self.layers[i](tokens)
 
 
-_CONV = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
-_NORMAL = nnx.initializers.normal(0.02)
-
-
-def _linear(fan_in: int, fan_out: int, config: HubertEcgConfig, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(
-        fan_in, fan_out, kernel_init=_NORMAL, dtype=jnp.dtype(config.dtype), rngs=rngs
-    )
-
-
-def _layer_norm(dim: int, config: HubertEcgConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(
-        dim, epsilon=1e-5, use_fast_variance=False, dtype=jnp.dtype(config.dtype), rngs=rngs
-    )
+# weight norm shields this kernel from the published initialiser: PyTorch's default
+_POSITION = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def entries(config: HubertEcgConfig) -> list[sd.Entry]:
@@ -192,14 +120,7 @@ def entries(config: HubertEcgConfig) -> list[sd.Entry]:
     out += sd.norm("feature_extractor.norm", "feature_extractor.conv_layers.0.layer_norm")
     out += sd.norm("projection_norm", "feature_projection.layer_norm")
     out += sd.linear("projection", "feature_projection.projection")
-    out += [
-        sd.Entry(
-            "position_conv.kernel",
-            tuple(f"{_POS_CONV}.parametrizations.weight.original{k}" for k in (0, 1)),
-            sd.WEIGHT_NORM,
-        ),
-        sd.entry("position_conv.bias", f"{_POS_CONV}.bias"),
-    ]
+    out += w2v.weight_normed_conv("position_conv", _POS_CONV)
     out += sd.norm("norm", "encoder.layer_norm")
     for i in range(config.depth):
         ours, theirs = f"layers.{i}", f"encoder.layers.{i}"
@@ -214,21 +135,49 @@ def entries(config: HubertEcgConfig) -> list[sd.Entry]:
 
 def canonical(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Spells the weight-normed convolution as torch.nn.utils.parametrizations does."""
-    spelling = {
-        f"{_POS_CONV}.weight_g": f"{_POS_CONV}.parametrizations.weight.original0",
-        f"{_POS_CONV}.weight_v": f"{_POS_CONV}.parametrizations.weight.original1",
-    }
-    return {spelling.get(name, name): array for name, array in state_dict.items()}
+    return w2v.spell_weight_norm(state_dict, _POS_CONV)
 
 
-PORTS = (
+def infer(config: HubertEcgConfig, shapes: Mapping[str, sd.Shape]) -> HubertEcgConfig:
+    """Tells a file of another published size by name; sizes of ours are checked entry by entry.
+
+    The size is not taken over from the file: it is part of the encoder's name, by which results
+    are recorded.
+
+    Raises:
+        InputError: the state dict is another published size than `config.name`.
+    """
+    layers = {match[1] for name in shapes if (match := _LAYER.match(name))}
+    size = len(layers), shapes.get("encoder.layer_norm.weight", (0,))[0]
+    for name, published in _PUBLISHED.items():
+        if name != config.name and size == (published.depth, published.features):
+            raise InputError(
+                f"the state dict has {size[0]} layers of {size[1]} features: it is {name}, "
+                f"not {config.name}; ask for {name}."
+            )
+    return config
+
+
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
+_PUBLISHED = {
+    "hubert_ecg_small": HubertEcgConfig(),
+    "hubert_ecg_base": HubertEcgConfig(
+        name="hubert_ecg_base", depth=12, features=768, num_heads=12, mlp_features=3072
+    ),
+    "hubert_ecg_large": HubertEcgConfig(
+        name="hubert_ecg_large", depth=16, features=960, num_heads=12, mlp_features=3840
+    ),
+}
+PORTS = tuple(
     Port(
-        name="hubert_ecg_small",
+        name=name,
         module=HubertEcg,
-        config=HubertEcgConfig(),
+        config=config,
         entries=entries,
+        infer=infer,
         canonical=canonical,
         # pre-training heads, whose sizes differ from checkpoint to checkpoint
         ignored=(r"masked_spec_embed", r"final_proj\..*", r"label_embedding\..*"),
-    ),
+    )
+    for name, config in _PUBLISHED.items()
 )

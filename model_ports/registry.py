@@ -14,6 +14,9 @@ from model_ports.parameters import fill, parameter_shapes
 from model_ports.port import Port
 
 _MODULES = {
+    "ecg_fm": "model_ports.ecg_fm",
+    "hubert_ecg_base": "model_ports.hubert_ecg",
+    "hubert_ecg_large": "model_ports.hubert_ecg",
     "hubert_ecg_small": "model_ports.hubert_ecg",
     "labram": "model_ports.labram",
     "normwear": "model_ports.normwear",
@@ -78,4 +81,3 @@ def read_state_dict(
         state_dict, found.entries(config), parameter_shapes(target), found.ignored, name
     )
     return fill(target, arrays), coverage
-

@@ -1,0 +1,175 @@
+"""ECG-FM: wav2vec 2.0 with contrastive segment coding over 12-lead ECG (McKeen et al., 2024).
+
+Published code: github.com/Jwoo5/fairseq-signals; weights: huggingface.co/wanglab/ecg-fm. A signal
+is (batch, leads, samples): 12 leads at 500 Hz, each z-scored per window. The published
+pre-training took 5 s windows. Nothing is masked here, in contrast to BioX-Bridge's reference,
+which leaves the pre-training mask on.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from model_ports import state_dict as sd
+from model_ports import wav2vec2 as w2v
+from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
+from model_ports.errors import InputError
+from model_ports.port import Port
+
+_POS_CONV = "conv_pos.pos_conv.0"
+_STEM = "feature_extractor.conv_layers"
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EcgFmConfig(EncoderConfig):
+    """ECG-FM's hyper-parameters; the defaults are fairseq-signals' recipe that its authors name.
+
+    Attributes:
+        layer_norm_first: norms before each branch and one after the last layer (True), or after
+            each residual sum and one before the first layer. The state dict looks the same either
+            way; the checkpoint's own `cfg.model.layer_norm_first` decides.
+    """
+
+    name: str = "ecg_fm"
+    sampling_rate_hz: float = 500.0
+    unit: str = "z-score"
+    leads: tuple[str, ...] | None = LEADS
+    depth: int = 12
+    features: int = 768
+    num_heads: int = 12
+    mlp_features: int = 3072
+    conv_channels: tuple[int, ...] = (256, 256, 256, 256)
+    conv_kernels: tuple[int, ...] = (2, 2, 2, 2)
+    conv_strides: tuple[int, ...] = (2, 2, 2, 2)
+    position_kernel: int = 128
+    position_groups: int = 16
+    layer_norm_first: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.leads:
+            raise InputError("ECG-FM needs lead names, leads=('I', 'II', ...): its stem mixes them.")
+        if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides):
+            raise InputError("conv_channels, conv_kernels and conv_strides must be equally long.")
+        if self.conv_channels[-1] == self.features:
+            raise InputError(
+                f"features={self.features} must differ from the stem's last channels: "
+                "the published model then drops the projection between them."
+            )
+        for name in ("num_heads", "position_groups"):
+            if self.features % getattr(self, name):
+                raise InputError(
+                    f"features={self.features} does not divide into {name}={getattr(self, name)}."
+                )
+
+    @property
+    def min_samples(self) -> int:
+        """The shortest signal, in samples, that gives one token."""
+        return w2v.min_samples(self.conv_kernels, self.conv_strides)
+
+
+class EcgFm(Encoder):
+    """ECG-FM as an encoder: one token per 16 samples of all leads together."""
+
+    def __init__(self, config: EcgFmConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        dim, dtype = config.features, jnp.dtype(config.dtype)
+        stem = config.conv_channels[-1]
+        self.feature_extractor = w2v.ConvStem(
+            len(config.leads), config.conv_channels, config.conv_kernels, config.conv_strides,
+            dtype=dtype, rngs=rngs,
+        )
+        self.projection_norm = w2v.layer_norm(stem, dtype=dtype, rngs=rngs)
+        uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        self.projection = nnx.Linear(
+            stem, dim, kernel_init=uniform, dtype=dtype, rngs=rngs,
+            bias_init=lambda key, shape, dtype: jax.random.uniform(
+                key, shape, dtype, -(stem**-0.5), stem**-0.5
+            ),
+        )
+        self.position_conv = w2v.position_conv(
+            dim, config.position_kernel, config.position_groups,
+            nnx.initializers.normal(math.sqrt(4 / (config.position_kernel * dim))),
+            dtype=dtype, rngs=rngs,
+        )
+        self.norm = w2v.layer_norm(dim, dtype=dtype, rngs=rngs)
+        self.layers = nnx.List([
+            w2v.Layer(
+                dim, config.num_heads, config.mlp_features,
+                norm_first=config.layer_norm_first, dtype=dtype, rngs=rngs,
+            )
+            for _ in range(config.depth)
+        ])
+
+    @property
+    def num_layers(self) -> int:
+        return self.config.depth
+
+    def embed(self, signal: jax.Array) -> jax.Array:
+        """(batch, leads, samples), z-scored at 500 Hz -> (batch, tokens, features)."""
+        check_signal(signal, ("batch", len(self.config.leads), "samples"), "ECG-FM")
+        if signal.shape[2] < self.config.min_samples:
+            raise InputError(
+                f"ECG-FM needs at least {self.config.min_samples} samples "
+                f"({self.config.min_samples / self.config.sampling_rate_hz:g} s), "
+                f"not {signal.shape[2]}."
+            )
+        x = jnp.asarray(signal, jnp.dtype(self.config.dtype)).transpose(0, 2, 1)
+        x = self.projection(self.projection_norm(self.feature_extractor(x)))
+        x = w2v.add_positions(x, self.position_conv)
+        return x if self.config.layer_norm_first else self.norm(x)
+
+    def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
+        del context
+        return self.layers[i](tokens)
+
+    def readout(self, tokens: jax.Array) -> jax.Array:
+        """Token mean; with `layer_norm_first` of the normalised tokens, as the published model."""
+        return token_mean(self.norm(tokens) if self.config.layer_norm_first else tokens)
+
+
+def entries(config: EcgFmConfig) -> list[sd.Entry]:
+    """The published entry of every parameter."""
+    out = [
+        sd.entry(f"feature_extractor.convs.{i}.kernel", f"{_STEM}.{i}.0.weight", sd.CONV1D)
+        for i in range(len(config.conv_kernels))
+    ]
+    out += sd.norm("feature_extractor.norm", f"{_STEM}.0.2")
+    out += sd.norm("projection_norm", "layer_norm")
+    out += sd.linear("projection", "post_extract_proj")
+    out += w2v.weight_normed_conv("position_conv", _POS_CONV)
+    out += sd.norm("norm", "encoder.layer_norm")
+    for i in range(config.depth):
+        ours, theirs = f"layers.{i}", f"encoder.layers.{i}"
+        for a, b in (("query", "q"), ("key", "k"), ("value", "v"), ("out", "out")):
+            out += sd.linear(f"{ours}.attention.{a}", f"{theirs}.self_attn.{b}_proj")
+        out += sd.norm(f"{ours}.attention_norm", f"{theirs}.self_attn_layer_norm")
+        out += sd.linear(f"{ours}.mlp_in", f"{theirs}.fc1")
+        out += sd.linear(f"{ours}.mlp_out", f"{theirs}.fc2")
+        out += sd.norm(f"{ours}.mlp_norm", f"{theirs}.final_layer_norm")
+    return out
+
+
+def canonical(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Spells the weight-normed convolution as torch.nn.utils.parametrizations does."""
+    return w2v.spell_weight_norm(state_dict, _POS_CONV)
+
+
+PORTS = (
+    Port(
+        name="ecg_fm",
+        module=EcgFm,
+        config=EcgFmConfig(),
+        entries=entries,
+        canonical=canonical,
+        # pre-training parts
+        ignored=(r"mask_emb", r"quantizer\..*", r"project_q\..*", r"final_proj\..*"),
+    ),
+)
