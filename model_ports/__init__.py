@@ -1,5 +1,6 @@
 """Biosignal encoders in Flax NNX, converted from their published PyTorch weights."""
 
+from model_ports.checkpoint import Coverage, from_checkpoint, read_checkpoint
 from model_ports.encoder import Activations, Encoder, EncoderConfig
 from model_ports.errors import InputError
 from model_ports.parameters import weights_hash
@@ -8,13 +9,16 @@ from model_ports.saving import load, save
 
 __all__ = [
     "Activations",
+    "Coverage",
     "Encoder",
     "EncoderConfig",
     "InputError",
     "available",
     "create",
+    "from_checkpoint",
     "from_state_dict",
     "load",
+    "read_checkpoint",
     "save",
     "weights_hash",
 ]

@@ -20,7 +20,7 @@ from model_ports import state_dict as sd
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
-from model_ports.port import Port
+from model_ports.port import Port, Prefix
 
 _POS_CONV = "conv_pos.pos_conv.0"
 _STEM = "feature_extractor.conv_layers"
@@ -55,7 +55,7 @@ class EcgFmConfig(EncoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.leads:
-            raise InputError("ECG-FM needs lead names, leads=('I', 'II', ...): its stem mixes them.")
+            raise InputError("ECG-FM needs lead names: pass leads=('I', 'II', ...).")
         if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides):
             raise InputError("conv_channels, conv_kernels and conv_strides must be equally long.")
         if self.conv_channels[-1] == self.features:
@@ -162,6 +162,15 @@ def canonical(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return w2v.spell_weight_norm(state_dict, _POS_CONV)
 
 
+def overrides(file_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads `layer_norm_first` from a fairseq checkpoint's `cfg.model`, or from its old `args`."""
+    cfg, args = (file_config.get(key) or {} for key in ("cfg", "args"))
+    for config in (cfg.get("model") or {}, args, file_config):
+        if config.get("layer_norm_first") is not None:
+            return {"layer_norm_first": bool(config["layer_norm_first"])}
+    return {}
+
+
 PORTS = (
     Port(
         name="ecg_fm",
@@ -171,5 +180,9 @@ PORTS = (
         canonical=canonical,
         # pre-training parts
         ignored=(r"mask_emb", r"quantizer\..*", r"project_q\..*", r"final_proj\..*"),
+        # fairseq-signals' fine-tuned classifiers
+        prefixes=(Prefix("encoder.", sign="encoder.encoder.", beside=(r"proj\..*",)),),
+        overrides=overrides,
+        needed={"layer_norm_first": "cfg.model.layer_norm_first"},
     ),
 )

@@ -19,7 +19,7 @@ from model_ports import state_dict as sd
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
-from model_ports.port import Port
+from model_ports.port import Port, Prefix
 
 _POS_CONV = "encoder.pos_conv_embed.conv"
 
@@ -158,6 +158,37 @@ def infer(config: HubertEcgConfig, shapes: Mapping[str, sd.Shape]) -> HubertEcgC
     return config
 
 
+def overrides(file_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads a HubertConfig: `model_config` of a .pt file or config.json of a hub folder.
+
+    Raises:
+        InputError: the configuration asks for something that no published HuBERT-ECG has.
+    """
+    config = file_config.get("model_config", file_config)
+    if not isinstance(config, Mapping):
+        return {}
+    for key, value in _FIXED.items():
+        if config.get(key, value) != value:
+            raise InputError(
+                f"the file's configuration says {key}={config[key]!r}; "
+                f"only {value!r}, as published, is ported."
+            )
+    found = {ours: config[key] for key, ours in _FIELDS.items() if config.get(key) is not None}
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
+
+
+_FIXED = {
+    "do_stable_layer_norm": False, "feat_extract_norm": "group", "conv_bias": False,
+    "hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5,
+    "feat_proj_layer_norm": True, "conv_pos_batch_norm": False,
+}
+_FIELDS = {
+    "num_hidden_layers": "depth", "hidden_size": "features", "num_attention_heads": "num_heads",
+    "intermediate_size": "mlp_features", "conv_dim": "conv_channels",
+    "conv_kernel": "conv_kernels", "conv_stride": "conv_strides",
+    "num_conv_pos_embeddings": "position_kernel",
+    "num_conv_pos_embedding_groups": "position_groups",
+}
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
 _PUBLISHED = {
     "hubert_ecg_small": HubertEcgConfig(),
@@ -178,6 +209,10 @@ PORTS = tuple(
         canonical=canonical,
         # pre-training heads, whose sizes differ from checkpoint to checkpoint
         ignored=(r"masked_spec_embed", r"final_proj\..*", r"label_embedding\..*"),
+        # the authors' fine-tuned classifiers
+        prefixes=(Prefix("hubert_ecg.", beside=(r"classifier\..*", r"label_embedding\..*")),),
+        overrides=overrides,
+        inert_types=(r"(\w+\.)*HuBERTECGConfig", r"(\w+\.)*HubertConfig"),
     )
     for name, config in _PUBLISHED.items()
 )

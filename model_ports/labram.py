@@ -19,7 +19,7 @@ from model_ports.electrodes import labram_position_rows
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads
-from model_ports.port import Port
+from model_ports.port import Port, Prefix
 
 _POSITION_ROWS = 129  # the class token and 128 electrodes
 
@@ -275,5 +275,16 @@ PORTS = (
         entries=entries,
         infer=infer,
         ignored=(r"head\.(weight|bias)", r".*relative_position_index.*"),
+        prefixes=(
+            # labram-base.pth is the masked pre-training model: it has prediction heads (logit_scale
+            # as issue 27 of its repository shows), and no fc_norm, which fine-tuning starts at
+            # LayerNorm's 1 and 0.
+            Prefix(
+                "student.",
+                beside=(r"lm_head\..*", r"projection_head\..*", r"logit_scale"),
+                within=(r"mask_token", r"norm\.(weight|bias)", r"lm_head\.(weight|bias)"),
+                initial={"fc_norm.weight": 1.0, "fc_norm.bias": 0.0},
+            ),
+        ),
     ),
 )
