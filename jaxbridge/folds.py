@@ -1,0 +1,56 @@
+"""Test masks of cross-validation folds, as scikit-learn makes them."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from model_ports.errors import InputError
+
+
+def stratified_folds(
+    labels: ArrayLike, num_folds: int = 5, *, groups: ArrayLike | None = None
+) -> np.ndarray:
+    """Folds with the same share of classes, without shuffling.
+
+    Args:
+        labels: (windows,) class indices.
+        num_folds: how many folds.
+        groups: (windows,) subject of each window; then no subject is in both parts of a fold
+            (StratifiedGroupKFold), else windows are spread freely (StratifiedKFold, as the
+            reference does).
+
+    Returns:
+        (folds, windows) bool, True where the window is held out; every window is held out once.
+
+    Raises:
+        InputError: fewer than 2 folds, a class with fewer windows than folds, or fewer subjects
+            than folds.
+    """
+    labels = np.asarray(labels)
+    if num_folds < 2:
+        raise InputError(f"num_folds is {num_folds}; at least 2 are needed")
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < num_folds:
+        k = np.argmin(counts)
+        raise InputError(
+            f"labels: class {classes[k]} has {counts[k]} windows, fewer than the {num_folds} "
+            "folds; use fewer folds or leave the class out"
+        )
+    if groups is None:
+        splitter = StratifiedKFold(num_folds)
+    else:
+        groups = np.asarray(groups)
+        if groups.shape != labels.shape:
+            raise InputError(
+                f"groups: shape {groups.shape}, labels {labels.shape}; give one subject per window"
+            )
+        if len(np.unique(groups)) < num_folds:
+            raise InputError(
+                f"groups: {len(np.unique(groups))} subjects, fewer than the {num_folds} folds; "
+                "use fewer folds"
+            )
+        splitter = StratifiedGroupKFold(num_folds)
+    masks = np.zeros((num_folds, len(labels)), bool)
+    for fold, (_, test) in enumerate(splitter.split(np.zeros((len(labels), 1)), labels, groups)):
+        masks[fold, test] = True
+    return masks
