@@ -4,8 +4,10 @@ from model_ports.checkpoint import Coverage, from_checkpoint, read_checkpoint
 from model_ports.encoder import Activations, Encoder, EncoderConfig
 from model_ports.errors import InputError
 from model_ports.parameters import weights_hash
+from model_ports.pretrained import from_pretrained
 from model_ports.registry import available, create, from_state_dict
 from model_ports.saving import load, save
+from model_ports.sources import PublishedFile, Source, sources
 
 __all__ = [
     "Activations",
@@ -13,12 +15,16 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "InputError",
+    "PublishedFile",
+    "Source",
     "available",
     "create",
     "from_checkpoint",
+    "from_pretrained",
     "from_state_dict",
     "load",
     "read_checkpoint",
     "save",
+    "sources",
     "weights_hash",
 ]

@@ -1,4 +1,4 @@
-"""Encoders on disk: a folder with model.safetensors and config.json; no PyTorch needed."""
+"""Encoders on disk: model.safetensors, config.json and a model card; no PyTorch needed."""
 
 import dataclasses
 import json
@@ -13,13 +13,19 @@ from safetensors import SafetensorError
 from model_ports import registry
 from model_ports.encoder import Encoder
 from model_ports.errors import InputError
+from model_ports.model_card import model_card
 from model_ports.parameters import fill, parameter_shapes, parameters, weights_hash
 
 _FORMAT = "jaxbridge-encoder-1"
 
 
-def save(encoder: Encoder, path: str | pathlib.Path) -> None:
+def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = None) -> None:
     """Writes the encoder into the folder `path`, which must not exist or be one of ours.
+
+    Args:
+        encoder: what to write.
+        path: the folder.
+        origin: where the weights come from, for the model card (README.md).
 
     Raises:
         InputError: the folder cannot be written or holds something else.
@@ -27,9 +33,10 @@ def save(encoder: Encoder, path: str | pathlib.Path) -> None:
     path = pathlib.Path(path)
     if path.exists() and not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
         raise InputError(f"{path} exists and is no saved encoder; choose another folder.")
+    digest = weights_hash(encoder)
     config = {
         "format": _FORMAT,
-        "weights_hash": weights_hash(encoder),
+        "weights_hash": digest,
         "config": dataclasses.asdict(encoder.config),
     }
     try:
@@ -39,6 +46,7 @@ def save(encoder: Encoder, path: str | pathlib.Path) -> None:
         try:
             safetensors.numpy.save_file(parameters(encoder), aside / "model.safetensors")
             (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            (aside / "README.md").write_text(model_card(encoder, digest, origin))
             aside.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)
@@ -46,7 +54,8 @@ def save(encoder: Encoder, path: str | pathlib.Path) -> None:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"cannot write the encoder to {path}: {error.strerror or error}.") from None
+        reason = error.strerror or error
+        raise InputError(f"cannot write the encoder to {path}: {reason}.") from None
 
 
 def is_saved(path: str | pathlib.Path) -> bool:
