@@ -171,7 +171,8 @@ def _refuse_other_models(
 ) -> None:
     """One short message where hardly a name is known, in place of a list of all of them."""
     try:
-        config = port.infer(config, {n: tuple(a.shape) for n, a in entries.items()})
+        shapes = {n: tuple(a.shape) for n, a in port.canonical(entries).items()}
+        config = port.infer(config, shapes)
     except InputError:
         pass  # told later, if this file is the model's at all
     share = _share(port, config, entries)

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports import torch_init
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
@@ -87,12 +88,9 @@ class EcgFm(Encoder):
             dtype=dtype, rngs=rngs,
         )
         self.projection_norm = w2v.layer_norm(stem, dtype=dtype, rngs=rngs)
-        uniform = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         self.projection = nnx.Linear(
-            stem, dim, kernel_init=uniform, dtype=dtype, rngs=rngs,
-            bias_init=lambda key, shape, dtype: jax.random.uniform(
-                key, shape, dtype, -(stem**-0.5), stem**-0.5
-            ),
+            stem, dim, kernel_init=torch_init.kernel_init, bias_init=torch_init.bias_init(stem),
+            dtype=dtype, rngs=rngs,
         )
         self.position_conv = w2v.position_conv(
             dim, config.position_kernel, config.position_groups,

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports import torch_init
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
@@ -73,7 +74,9 @@ class HubertEcg(Encoder):
         self.projection_norm = w2v.layer_norm(config.conv_channels[-1], dtype=dtype, rngs=rngs)
         self.projection = w2v.linear(config.conv_channels[-1], dim, dtype=dtype, rngs=rngs)
         self.position_conv = w2v.position_conv(
-            dim, config.position_kernel, config.position_groups, _POSITION, dtype=dtype, rngs=rngs
+            dim, config.position_kernel, config.position_groups,
+            # weight norm shields this kernel from the published initialiser
+            torch_init.kernel_init, dtype=dtype, rngs=rngs,
         )
         self.norm = w2v.layer_norm(dim, dtype=dtype, rngs=rngs)
         self.layers = nnx.List([
@@ -101,10 +104,6 @@ class HubertEcg(Encoder):
     def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
         del context
         return self.layers[i](tokens)
-
-
-# weight norm shields this kernel from the published initialiser: PyTorch's default
-_POSITION = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def entries(config: HubertEcgConfig) -> list[sd.Entry]:

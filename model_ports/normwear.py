@@ -32,7 +32,7 @@ from model_ports.encoder import (
 )
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads
-from model_ports.port import Port
+from model_ports.port import Port, Prefix
 
 _PATCH_ROWS, _PATCH_SCALES = 9, 5
 _COLUMNS = ricker.NUM_SCALES // _PATCH_SCALES
@@ -341,5 +341,7 @@ PORTS = (
         canonical=canonical,
         # the decoder of the masked pre-training
         ignored=(r"mask_token", r"decoder_.*", r"temporal_recon\..*", r"spatial_recon\..*"),
+        # files fine-tuned with the authors' script
+        prefixes=(Prefix("backbone.", beside=(r"head\..*",)),),
     ),
 )

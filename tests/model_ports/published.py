@@ -16,6 +16,8 @@ TINY = {
         "depth": 2, "features": 32, "num_heads": 4, "mlp_features": 48, "position_groups": 4,
         "conv_channels": (16,) * 4, "position_kernel": 8,
     },
+    "normwear": {"depth": 2, "features": 24, "num_heads": 4, "mlp_features": 32},
+    "papagei": {"depth": 4, "features": 8, "embedding_features": 16},
 }
 
 

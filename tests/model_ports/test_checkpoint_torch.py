@@ -271,6 +271,54 @@ def test_ecg_fm_without_its_configuration_warns(tmp_path):
         mp.from_checkpoint("ecg_fm", tmp_path / "bare.pt", layer_norm_first=True, **ECG_FM)
 
 
+# NormWear
+
+def test_normwear(tmp_path):
+    """Encoder and decoder under 'model'."""
+    entries = state_dict("normwear", **TINY["normwear"])
+    decoder = {
+        "mask_token": np.ones((1, 1, 8), np.float32),
+        "decoder_pos_embed": np.ones((1, 560, 8), np.float32),
+        "decoder_blocks.0.norm1.weight": np.ones(8, np.float32),
+        "spatial_recon.norm.num_batches_tracked": np.zeros((), np.int64),
+    }
+    path = tmp_path / "normwear_last_checkpoint-15470-correct.pth"
+    torch.save({"model": tensors(entries | decoder)}, path)
+    encoder, coverage = mp.read_checkpoint("normwear", path, **TINY["normwear"])
+    assert set(coverage.ignored) == set(decoder)
+    assert coverage.matched == coverage.total
+    assert mp.weights_hash(encoder) == parameter_hash("normwear", entries, **TINY["normwear"])
+
+
+def test_normwear_fine_tuned_with_another_position_table(tmp_path):
+    tiny = TINY["normwear"] | {"position_rows": 20}
+    entries = state_dict("normwear", **tiny)
+    assert entries["pos_embed"].shape == (1, 1 + 20 * 13, 24)
+    tuned = {f"backbone.{n}": a for n, a in entries.items()}
+    tuned["head.linear.weight"] = np.ones((2, 24), np.float32)
+    torch.save({"model": tensors(tuned), "args": argparse.Namespace()}, tmp_path / "best.pth")
+    encoder, coverage = mp.read_checkpoint("normwear", tmp_path / "best.pth", **TINY["normwear"])
+    assert encoder.config.position_rows == 20
+    assert coverage.ignored == ("head.linear.weight",)
+    assert mp.weights_hash(encoder) == parameter_hash("normwear", entries, **tiny)
+
+
+# PaPaGei
+
+@pytest.mark.parametrize("prefix", ["module.", ""])
+def test_papagei(tmp_path, prefix):
+    """The file is the state dict, as DataParallel names it; plain after fine-tuning."""
+    entries = state_dict("papagei", **TINY["papagei"])
+    counter = {"first_block_bn.num_batches_tracked": np.array(7)}
+    published = {prefix + n: a for n, a in (entries | counter).items()}
+    torch.save(tensors(published), tmp_path / "papagei_s.pt")
+    # every size shows in the shapes
+    encoder, coverage = mp.read_checkpoint("papagei", tmp_path / "papagei_s.pt")
+    assert coverage.ignored == tuple(counter)
+    assert coverage.matched == coverage.total
+    assert mp.weights_hash(encoder) == parameter_hash("papagei", entries)
+
+
 # any model
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
