@@ -6,7 +6,6 @@ are time steps: every second block halves them (rounded up), every fourth double
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from model_ports.batch_norm import BatchNorm, batch_norm
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.port import Port
+from model_ports.sizes import agreed_size, count_blocks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,16 +210,18 @@ def entries(config: PapageiConfig) -> list[sd.Entry]:
 
 def infer(config: PapageiConfig, shapes: Mapping[str, sd.Shape]) -> PapageiConfig:
     """Reads the sizes off the state dict."""
-    found: dict[str, int] = {}
-    if len(stem := shapes.get("first_block_conv.conv.weight", ())) == 3:
-        found["features"], found["channels"], found["kernel"] = stem
-    if blocks := [int(m[1]) for n in shapes if (m := re.match(r"basicblock_list\.(\d+)\.", n))]:
-        found["depth"] = max(blocks) + 1
-    if len(dense := shapes.get("dense.weight", ())) == 2:
-        found["embedding_features"] = dense[0]
-    if len(gate := shapes.get("gating_network_1.0.weight", ())) == 2:
-        found["num_experts"] = gate[0]
-    return config.override(**found)
+    stem, block = "first_block_conv.conv", "basicblock_list.0"
+    found = {
+        "channels": agreed_size(shapes, (f"{stem}.weight", 1)),
+        "features": agreed_size(shapes, (f"{stem}.weight", 0), (f"{stem}.bias", 0)),
+        "kernel": agreed_size(shapes, (f"{stem}.weight", 2), (f"{block}.conv1.conv.weight", 2)),
+        "depth": count_blocks(shapes, r"basicblock_list\.(\d+)\.conv[12]\.conv\.weight"),
+        "embedding_features": agreed_size(shapes, ("dense.weight", 0), ("dense.bias", 0)),
+        "num_experts": agreed_size(
+            shapes, ("gating_network_1.0.weight", 0), ("gating_network_2.0.weight", 0)
+        ),
+    }
+    return config.override(**{name: size for name, size in found.items() if size})
 
 
 PORTS = (

@@ -14,6 +14,7 @@ from model_ports.parameters import fill, parameter_shapes
 from model_ports.port import Port
 
 _MODULES = {
+    "ecg_dualnet": "model_ports.ecg_dualnet",
     "ecg_fm": "model_ports.ecg_fm",
     "hubert_ecg_base": "model_ports.hubert_ecg",
     "hubert_ecg_large": "model_ports.hubert_ecg",
