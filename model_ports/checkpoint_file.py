@@ -127,8 +127,8 @@ def _refuse_stand_ins(path: pathlib.Path) -> None:
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with safe_open(path, framework="flax") as file:
-            return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path} is no whole safetensors file ({error}); download or copy it again."
@@ -149,7 +149,7 @@ def _read_torch(path: pathlib.Path, inert_types: Sequence[str]) -> Any:
             raise InputError(f"{path} is truncated; download or copy it again.")
     names = set(_INERT)
     while True:
-        stand_ins = [(_record_type(name), name) for name in sorted(names)]
+        stand_ins = [_record_type(name) for name in sorted(names)]
         try:
             with torch.serialization.safe_globals(stand_ins):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -189,7 +189,9 @@ class Record:
 
 
 def _record_type(name: str) -> type[Record]:
-    return type(name.rpartition(".")[2], (Record,), {})
+    """A class that goes by this name, which is how torch finds what is allowed."""
+    module, _, qualname = name.rpartition(".")
+    return type(qualname, (Record,), {"__module__": module, "__qualname__": qualname})
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -75,8 +76,9 @@ def test_index_may_not_leave_its_folder(tmp_path):
         mp.from_checkpoint("hubert_ecg_small", tmp_path)
 
 
-def test_half_precision_is_read_exactly(tmp_path, entries):
-    halves = {name: array.astype(np.float16) for name, array in entries.items()}
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_is_read_exactly(tmp_path, entries, dtype):
+    halves = {name: array.astype(dtype) for name, array in entries.items()}
     safetensors.numpy.save_file(halves, tmp_path / "half.safetensors")
     encoder = mp.from_checkpoint("hubert_ecg_small", tmp_path / "half.safetensors", **HUBERT)
     wide = {name: array.astype(np.float32) for name, array in halves.items()}

@@ -319,6 +319,21 @@ def test_papagei(tmp_path, prefix):
     assert mp.weights_hash(encoder) == parameter_hash("papagei", entries)
 
 
+# ECG-DualNet
+
+def test_ecg_dualnet(tmp_path):
+    """The file is the state dict, index buffers included; the classes show in the head."""
+    entries = state_dict("ecg_dualnet", **TINY["ecg_dualnet"])
+    buffer = "spectrogram_encoder.2.axial_attention_mapping.0.relative_indexes"
+    published = entries | {buffer: np.arange(4)}
+    torch.save(tensors(published), tmp_path / "best_model.pt")
+    encoder, coverage = mp.read_checkpoint("ecg_dualnet", tmp_path / "best_model.pt")
+    assert encoder.config.classes == 4
+    assert coverage.ignored == (buffer,)
+    assert coverage.matched == coverage.total
+    assert mp.weights_hash(encoder) == parameter_hash("ecg_dualnet", entries)
+
+
 # any model
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -24,7 +24,10 @@ def _tiny(norm_first: bool) -> mp.Encoder:
     return mp.create("ecg_fm", rngs=nnx.Rngs(0), layer_norm_first=norm_first, **_TINY)
 
 
-@pytest.mark.parametrize(("folder", "norm_first"), [("ecg_fm", False), ("ecg_fm_prenorm", True)])
+@pytest.mark.parametrize(
+    ("folder", "norm_first"),
+    [pytest.param("ecg_fm", False, marks=pytest.mark.slow), ("ecg_fm_prenorm", True)],
+)
 def test_agrees_with_the_original(folder, norm_first):
     golden = Golden(folder)
     encoder = mp.from_state_dict("ecg_fm", golden.state_dict(), layer_norm_first=norm_first)
@@ -157,6 +160,21 @@ def test_every_published_parameter_is_used():
     # the gains of the weight norm, one per tap, are folded into the kernel
     used = Golden("ecg_fm").manifest["num_parameters_used_by_the_encoder"]
     assert ours == used - 128
+
+
+def test_random_weights_are_drawn_as_published():
+    encoder = mp.create("ecg_fm", rngs=nnx.Rngs(0), depth=1)
+    layer = encoder.layers[0]
+    for linear in (layer.attention.query, layer.attention.out, layer.mlp_in, layer.mlp_out):
+        assert np.std(linear.kernel[...]) == pytest.approx(0.02, rel=0.01)
+        assert not np.any(linear.bias[...])
+    # PyTorch's default for the projection: uniform within 1/sqrt(256)
+    for part in (encoder.projection.kernel[...], encoder.projection.bias[...]):
+        assert 0.9 / 16 < np.abs(part).max() <= 1 / 16
+    expected = np.sqrt(4 / (128 * 768))
+    assert np.std(encoder.position_conv.kernel[...]) == pytest.approx(expected, rel=0.01)
+    stem = encoder.feature_extractor.convs[1].kernel[...]
+    assert np.std(stem) == pytest.approx(np.sqrt(2 / (2 * 256)), rel=0.02)
 
 
 def test_no_lead_names_are_refused():
