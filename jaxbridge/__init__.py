@@ -1,1 +1,20 @@
-"""Model bridging between frozen biosignal encoders."""
+"""Model bridging between frozen biosignal encoders (BioX-Bridge, ICLR 2026)."""
+
+from jaxbridge.bridge import PrototypeBridge
+from jaxbridge.bridged_model import BridgedModel, Position
+from jaxbridge.bridging import BridgeSettings
+from jaxbridge.head import TaskHead
+from jaxbridge.pipeline import TransferResult, TransferSettings, transfer
+from jaxbridge.teacher import HeadSettings
+
+__all__ = [
+    "BridgeSettings",
+    "BridgedModel",
+    "HeadSettings",
+    "Position",
+    "PrototypeBridge",
+    "TaskHead",
+    "TransferResult",
+    "TransferSettings",
+    "transfer",
+]

@@ -66,7 +66,7 @@ def _alignment_loss(suffix, batch):
 
 
 def bridge_trainer(model: BridgedModel, settings: BridgeSettings, **kwargs) -> training.Trainer:
-    """Returns a trainer of the bridge alone; a step runs the bridge and the old layers behind it."""
+    """Returns a trainer of the bridge alone; a step runs it and the old layers behind it."""
     suffix = model.suffix
     leaf_labels = training.labels(suffix, lambda path: path.startswith("bridge."))
     return training.Trainer(

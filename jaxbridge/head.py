@@ -1,5 +1,6 @@
 """The task head on token means of the old encoder's last layer."""
 
+import itertools
 import math
 from typing import Any
 
@@ -34,7 +35,7 @@ class TaskHead(nnx.Module):
         self.num_classes = num_classes
         widths = [features] + ([hidden] if hidden else []) + [num_classes]
         self.layers = nnx.List([
-            _linear(fan_in, fan_out, rngs) for fan_in, fan_out in zip(widths, widths[1:])
+            _linear(fan_in, fan_out, rngs) for fan_in, fan_out in itertools.pairwise(widths)
         ])
         self.context = nnx.data(jax.tree.map(nnx.Variable, context))
 

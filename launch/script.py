@@ -1,9 +1,11 @@
 """How every launch script starts: one clear line and exit code 2 for bad input."""
 
+import logging
 import sys
 from collections.abc import Callable
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from model_ports.errors import InputError
 
@@ -23,11 +25,23 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
+def _show_log() -> None:
+    """Sends the package's own log lines to standard error, as plain lines."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells every step of a save
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("jaxbridge")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
 def run(main: Callable[[], None]) -> None:
     """Parses absl flags and calls `main`; `InputError` is printed and exits with code 2."""
 
     def guarded(argv: list[str]) -> None:
         del argv
+        _show_log()
         try:
             main()
         except InputError as error:

@@ -103,7 +103,7 @@ class Stem(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Self-attention with a joint, bias-free q/k/v projection and LayerNorm on each q and k head."""
+    """Self-attention: joint q/k/v projection without bias, LayerNorm on each head of q and k."""
 
     def __init__(self, config: LabramConfig, layer: int, *, rngs: nnx.Rngs):
         dim, dtype = config.features, jnp.dtype(config.dtype)

@@ -7,29 +7,34 @@ that neither signal decides alone. It is a test bed, no model of physiology.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy import signal as dsp
 
+from jaxbridge.data.recipes import Recipe, layout, prepare, recipe
 from jaxbridge.data.recording import Recording
+from jaxbridge.data.splits import split_subjects
+from jaxbridge.data.store import WindowBatch
+from jaxbridge.data.windows import cut_together
+from jaxbridge.progress import progress
 
 CLASSES = ("rest", "load")
-EEG_LEADS = ("F3", "C3", "O1", "F4", "C4", "O2")
+EEG_LEADS = ("F3", "F4", "O1", "O2")
 ECG_LEADS = ("ECG",)
 _EEG_HZ, _ECG_HZ = 250.0, 500.0
 # How strongly each EEG lead sees the rhythms and the eyes.
-_ALPHA = np.array([0.3, 0.5, 1.0, 0.3, 0.5, 1.0])
-_THETA = np.array([1.0, 0.6, 0.2, 1.0, 0.6, 0.2])
-_EYES = np.array([1.0, 0.3, 0.05, 1.0, 0.3, 0.05])
+_ALPHA = np.array([0.3, 0.3, 1.0, 1.0])
+_THETA = np.array([1.0, 1.0, 0.2, 0.2])
+_EYES = np.array([1.0, 1.0, 0.05, 0.05])
 
 
 class Pair(NamedTuple):
     """Simultaneous recordings of one person in one condition.
 
     Attributes:
-        eeg: six leads at 250 Hz in uV.
+        eeg: four leads at 250 Hz in uV.
         ecg: one lead at 500 Hz in mV.
         label: index into `CLASSES`.
     """
@@ -56,19 +61,23 @@ class _Person:
 
 
 def _person(rng: np.random.Generator) -> _Person:
-    rest = rng.normal(66, 7)
+    rest = rng.normal(66, 6)
     return _Person(
         alpha_hz=rng.normal(10, 0.7),
-        alpha_uv=14 * np.exp(rng.normal(0, 0.25)),
-        alpha_under_load=np.clip(rng.normal(0.4, 0.1), 0.2, 1),
+        alpha_uv=16 * np.exp(rng.normal(0, 0.25)),
+        alpha_under_load=np.clip(rng.normal(0.35, 0.08), 0.2, 1),
         theta_under_load=np.clip(rng.normal(1.4, 0.2), 0.9, 2),
         rest_bpm=rest,
-        load_bpm=rest + np.clip(rng.normal(26, 7), 6, 45),
+        load_bpm=rest + np.clip(rng.normal(32, 8), 8, 50),
         variability=0.05 * np.exp(rng.normal(0, 0.3)),
         variability_under_load=np.clip(rng.normal(0.45, 0.15), 0.1, 1),
         breath_hz=np.clip(rng.normal(0.25, 0.04), 0.15, 0.4),
         r_mv=np.exp(rng.normal(0, 0.2)),
     )
+
+
+def subject_name(number: int) -> str:
+    return f"S{number:03d}"
 
 
 def simulate(subjects: int, *, duration_s: float = 120.0, seed: int = 0) -> Iterator[Pair]:
@@ -80,7 +89,8 @@ def simulate(subjects: int, *, duration_s: float = 120.0, seed: int = 0) -> Iter
         person = _person(np.random.default_rng([seed, number]))
         for label, condition in enumerate(CLASSES):
             rng = np.random.default_rng([seed, number, label])
-            common = {"name": f"S{number:03d}_{condition}", "subject": f"S{number:03d}"}
+            subject = subject_name(number)
+            common = {"name": f"{subject}_{condition}", "subject": subject}
             yield Pair(
                 Recording(
                     signal=_eeg(person, label, duration_s, rng), sampling_rate_hz=_EEG_HZ,
@@ -125,7 +135,7 @@ def _eeg(person: _Person, label: int, duration_s: float, rng: np.random.Generato
     alpha_uv = person.alpha_uv * (person.alpha_under_load if label else 1.0)
     theta_uv = 4.0 * (person.theta_under_load if label else 1.0)
     # alertness wanders over tens of seconds and takes alpha along
-    wander = np.exp(0.35 * _slow(rng, samples, _EEG_HZ))
+    wander = np.exp(0.3 * _slow(rng, samples, _EEG_HZ))
     alpha = _band_noise(rng, (samples,), person.alpha_hz - 1, person.alpha_hz + 1, _EEG_HZ) * wander
     theta = _band_noise(rng, (samples,), 4, 7, _EEG_HZ)
     eeg = 10 * _pink(rng, shape, _EEG_HZ)
@@ -180,3 +190,72 @@ def _add_beat(
     waves = (*_WAVES, (0.29 * np.sqrt(rr_s), 0.045, 0.3))
     for mean, width, height in waves:
         ecg[first:last] += r_mv * height * np.exp(-(((at - mean) / width) ** 2) / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulated:
+    """Simulated windows, for `store.ensure_store(out, s.metadata, s.batches)`.
+
+    Attributes:
+        eeg_recipe, ecg_recipe: preprocessing of the two modalities, 'eeg' and 'ecg'.
+        duration_s: seconds per person and condition.
+        window_s: length of a window in seconds; windows do not overlap.
+        seed: fixes people, signals and splits.
+        sizes: people per split, see `splits.split_subjects`.
+    """
+
+    eeg_recipe: Recipe = dataclasses.field(default_factory=lambda: recipe("labram"))
+    ecg_recipe: Recipe = dataclasses.field(default_factory=lambda: recipe("hubert_ecg"))
+    duration_s: float = 120.0
+    window_s: float = 10.0
+    seed: int = 0
+    sizes: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {"train": 16, "val": 5, "pair": 14, "test": 10}
+    )
+
+    @property
+    def subjects(self) -> int:
+        return sum(self.sizes.values())
+
+    @property
+    def metadata(self) -> dict:
+        """The store's description."""
+        return {
+            "data_set": "simulated rest and mental load",
+            "class_names": list(CLASSES),
+            "sources": {},
+            "modalities": {
+                name: {
+                    "leads": list(leads),
+                    "sampling_rate_hz": recipe.sampling_rate_hz,
+                    "unit": recipe.output_unit,
+                    "preprocessing": recipe.as_dict(),
+                }
+                for name, leads, recipe in (
+                    ("eeg", EEG_LEADS, self.eeg_recipe), ("ecg", ECG_LEADS, self.ecg_recipe)
+                )
+            },
+            "duration_s": self.duration_s,
+            "window_s": self.window_s,
+            "step_s": self.window_s,
+            "split": {"rule": "subject", "seed": self.seed, "sizes": dict(self.sizes)},
+        }
+
+    def batches(self) -> Iterator[WindowBatch]:
+        """Yields the windows of each person and condition."""
+        names = [subject_name(number) for number in range(self.subjects)]
+        dealt = split_subjects(names, self.sizes, self.seed)
+        split_of = {name: split for split, people in dealt.items() for name in people}
+        recipes = {"eeg": self.eeg_recipe, "ecg": self.ecg_recipe}
+        pairs = simulate(self.subjects, duration_s=self.duration_s, seed=self.seed)
+        for pair in progress(pairs, total=2 * self.subjects, what="simulating", unit="recording"):
+            signals = {
+                "eeg": (prepare(pair.eeg, self.eeg_recipe), self.eeg_recipe.sampling_rate_hz),
+                "ecg": (prepare(pair.ecg, self.ecg_recipe), self.ecg_recipe.sampling_rate_hz),
+            }
+            windows = cut_together(signals, self.window_s, self.window_s, name=pair.eeg.name)
+            arrays = {name: layout(windows[name], recipes[name]) for name in windows}
+            labels = np.full(len(arrays["eeg"]), pair.label)
+            yield WindowBatch(
+                arrays, labels, pair.eeg.subject, pair.eeg.name, split_of[pair.eeg.subject]
+            )

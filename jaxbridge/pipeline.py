@@ -1,0 +1,392 @@
+"""The whole method in a row: teacher, capture, scan, bridge, controls, metrics."""
+
+import csv
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import model_ports as mp
+from jaxbridge import metrics
+from jaxbridge.bridge import num_parameters
+from jaxbridge.bridged_model import BridgedModel, Position, check_position
+from jaxbridge.bridging import BridgeSettings, new_bridge, train_bridge
+from jaxbridge.capture import capture, capture_targets
+from jaxbridge.checkpoint import restore_module, save_module
+from jaxbridge.fitting import Epoch
+from jaxbridge.head import TaskHead
+from jaxbridge.report import figures
+from jaxbridge.run_folder import RunFolder, read_json, write_json
+from jaxbridge.selection import Selection, two_stage
+from jaxbridge.sweep import sweep
+from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
+from model_ports import Encoder
+from model_ports.errors import InputError
+
+STAGES = ("teacher", "features", "scan", "bridge", "controls", "report")
+_SPLITS = ("train", "val", "test")
+
+
+class Windows(Protocol):
+    """What `transfer` reads: a `WindowStore`, or `ArrayWindows` for arrays in memory."""
+
+    labels: np.ndarray
+    splits: np.ndarray
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+    @property
+    def hash(self) -> str: ...
+    def indices(self, split: str) -> np.ndarray: ...
+    def shape(self, modality: str) -> tuple[int, ...]: ...
+    def read(self, modality: str, indices: np.ndarray) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferSettings:
+    """What a run does.
+
+    Attributes:
+        old_modality, new_modality: names in the window store.
+        position: (m, l), or None to scan for it.
+        head: how the old modality's head is fitted.
+        bridge: what bridge is trained, and how.
+        folds: folds of the scan's probes.
+        batch_size: windows per call where nothing is trained.
+        seed: fixes initial values, folds and orders.
+    """
+
+    old_modality: str
+    new_modality: str
+    position: tuple[int, int] | None = None
+    head: HeadSettings = HeadSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    folds: int = 5
+    batch_size: int = 32
+    seed: int = 0
+
+
+class TransferResult(NamedTuple):
+    """What `transfer` returns.
+
+    Attributes:
+        model: predicts from the new modality alone.
+        selection: scores of all positions, None where the position was given.
+        metrics: rows of the results table, see `metrics.csv` in a run folder.
+    """
+
+    model: BridgedModel
+    selection: Selection | None
+    metrics: list[dict[str, Any]]
+
+
+def transfer(
+    windows: Windows, old: Encoder, new: Encoder, settings: TransferSettings, *,
+    out: str | pathlib.Path | None = None, rerun: Collection[str] = (),
+) -> TransferResult:
+    """Reuses the old modality's labels for the new modality.
+
+    Labels of the old modality's train and val windows fit the teacher; the pair windows train the
+    bridge without labels; test windows are only evaluated. The controls are a bridge trained on
+    shuffled pairs, which must fall to chance, and an oracle, a head fitted to the new modality's
+    own labels on the layer that the bridge reads.
+
+    Args:
+        windows: paired windows with labels and splits train, val, pair and test.
+        old: encoder of the old modality.
+        new: encoder of the new modality.
+        settings: see `TransferSettings`.
+        out: run folder; finished stages in it are kept. None keeps nothing.
+        rerun: stages to run again, with all later ones.
+
+    Returns:
+        The bridged model, the selection and the metrics.
+
+    Raises:
+        InputError: windows, encoders, settings or folder do not fit; see the message.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return transfer(windows, old, new, settings, out=pathlib.Path(folder) / "run")
+    return _Run(windows, old, new, settings, pathlib.Path(out), rerun).result()
+
+
+class _Run:
+    """One run; each method is a stage that reads what earlier stages wrote."""
+
+    def __init__(self, windows, old, new, settings, out, rerun):
+        self.windows, self.new, self.settings = windows, new, settings
+        for modality in (settings.old_modality, settings.new_modality):
+            if modality not in windows.modalities:
+                raise InputError(
+                    f"there is no modality {modality!r}; the windows have "
+                    f"{', '.join(windows.modalities)}."
+                )
+        if settings.position is not None:
+            check_position(Position(*settings.position), new, old)
+        self.split = {name: windows.indices(name) for name in (*_SPLITS, "pair")}
+        for name, chosen in self.split.items():
+            if not chosen.size:
+                raise InputError(f"split {name!r} has no windows; prepare the windows with it.")
+            found = set(windows.labels[chosen])
+            absent = [c for i, c in enumerate(windows.class_names) if i not in found]
+            if absent and name != "pair":
+                raise InputError(
+                    f"split {name!r} has no window of class {', '.join(absent)}; "
+                    "use another seed or more subjects for the split."
+                )
+        self.folder = RunFolder(
+            out,
+            {
+                "windows_hash": windows.hash,
+                "old": {**dataclasses.asdict(old.config), "weights_hash": mp.weights_hash(old)},
+                "new": {**dataclasses.asdict(new.config), "weights_hash": mp.weights_hash(new)},
+                **dataclasses.asdict(settings),
+            },
+            STAGES,
+            rerun,
+        )
+        self.shapes = ((1, *windows.shape(settings.new_modality)),
+                       (1, *windows.shape(settings.old_modality)))
+        self.teacher = self._teacher(old)
+
+    def result(self) -> TransferResult:
+        folder = self.folder.stage("features", self._features)
+        with np.load(folder / "features.npz") as arrays:
+            self.features = dict(arrays)
+        position, selection = self._position()
+        folder = self.folder.stage("bridge", lambda f: self._bridge(f, position))
+        bridge = self._untrained(position)
+        restore_module(folder / "checkpoint", bridge)
+        model = BridgedModel(self.new, self.teacher.encoder, bridge, self.teacher.head, position)
+        self.folder.stage("controls", lambda f: self._controls(f, position))
+        folder = self.folder.stage("report", lambda f: self._report(f, model, selection))
+        return TransferResult(model, selection, read_json(folder / "metrics.json"))
+
+    # --- stages
+
+    def _teacher(self, old: Encoder) -> Teacher:
+        settings, count = self.settings, len(self.windows.class_names)
+
+        def compute(folder: pathlib.Path) -> None:
+            if settings.head.unfrozen:
+                train, val = (self._labelled(self._old(k), k) for k in ("train", "val"))
+                teacher, curve = fit_unfrozen(
+                    old, train, val, count, settings.head, seed=settings.seed
+                )
+            else:
+                train, val = (
+                    self._labelled(self._sweep(_last_mean, old, settings.old_modality, k), k)
+                    for k in ("train", "val")
+                )
+                head, curve = fit_head(train, val, count, settings.head, seed=settings.seed)
+                teacher = Teacher(old, head)
+            save_module(folder / "checkpoint", teacher if settings.head.unfrozen else teacher.head)
+            _write_curve(folder / "curve.csv", curve)
+
+        folder = self.folder.stage("teacher", compute)
+        _, width = old.layer_shape(old.num_layers, self.shapes[1])
+        head = TaskHead(width, count, hidden=settings.head.hidden, rngs=nnx.Rngs(0))
+        if settings.head.unfrozen:
+            teacher = Teacher(nnx.clone(old), head)
+            restore_module(folder / "checkpoint", teacher)
+        else:
+            restore_module(folder / "checkpoint", head)
+            teacher = Teacher(old, head)
+        return teacher
+
+    def _features(self, folder: pathlib.Path) -> None:
+        settings = self.settings
+        everything = np.arange(len(self.windows.labels))
+        arrays = {}
+        for side, encoder, modality in (
+            ("old", self.teacher.encoder, settings.old_modality),
+            ("new", self.new, settings.new_modality),
+        ):
+            found = capture(
+                encoder, self._reader(modality), everything, batch_size=settings.batch_size,
+                what=f"capturing all layers of {encoder.config.name}",
+            )
+            for i in range(encoder.num_layers):
+                arrays[f"{side}_input_{i}"] = found.inputs[i]
+                arrays[f"{side}_output_{i}"] = found.outputs[i]
+        np.savez(folder / "features.npz", **arrays)
+
+    def _position(self) -> tuple[Position, Selection | None]:
+        if self.settings.position is not None:
+            return Position(*self.settings.position), None
+        selection = None
+
+        def compute(folder: pathlib.Path) -> None:
+            nonlocal selection
+            selection = self._scan()
+            write_json(folder / "selection.json", selection.as_dict())
+            _write_rows(folder / "selection.csv", selection.to_rows())
+            figures.layer_scan(selection, len(self.windows.class_names)).savefig(
+                folder / "layer_scan.png", dpi=150
+            )
+
+        folder = self.folder.stage("scan", compute)
+        selection = selection or Selection.from_dict(read_json(folder / "selection.json"))
+        return Position(selection.m, selection.l), selection
+
+    def _scan(self) -> Selection:
+        pair = self.split["pair"]
+        return two_stage(
+            [self.features[f"new_output_{i}"][pair] for i in range(self.new.num_layers)],
+            [self.features[f"old_input_{i}"][pair] for i in range(self.teacher.encoder.num_layers)],
+            self._teacher_predictions()[pair],
+            num_folds=self.settings.folds,
+        )
+
+    def _bridge(self, folder: pathlib.Path, position: Position) -> None:
+        trained, curve = self._train(position, np.arange(len(self.split["pair"])), "the bridge")
+        save_module(folder / "checkpoint", trained.bridge)
+        _write_curve(folder / "curve.csv", curve)
+
+    def _controls(self, folder: pathlib.Path, position: Position) -> None:
+        seed, new = self.settings.seed, f"new_output_{position.m}"
+        shuffled = np.random.default_rng(seed).permutation(len(self.split["pair"]))
+        model, curve = self._train(position, shuffled, "on shuffled pairs")
+        _write_curve(folder / "shuffled_curve.csv", curve)
+        train, val = (
+            self._labelled(self.features[new][self.split[k]], k) for k in ("train", "val")
+        )
+        oracle, _ = fit_head(
+            train, val, len(self.windows.class_names),
+            dataclasses.replace(self.settings.head, unfrozen=False, hidden=None,
+                                learning_rate=1e-3, epochs=200),
+            seed=seed, what="fitting the oracle",
+        )
+        predictions = {}
+        for k in _SPLITS:
+            features = jnp.asarray(self.features[new][self.split[k]])
+            predictions[f"shuffled_{k}"] = np.asarray(model.suffix(features)).argmax(axis=1)
+            predictions[f"oracle_{k}"] = np.asarray(oracle(features)).argmax(axis=1)
+        np.savez(folder / "predictions.npz", **predictions)
+        write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
+
+    def _report(
+        self, folder: pathlib.Path, model: BridgedModel, selection: Selection | None
+    ) -> None:
+        rows = self._rows(model)
+        write_json(folder / "metrics.json", rows)
+        _write_rows(folder / "metrics.csv", rows)
+        curves = {
+            "bridge": _read_curve(self.folder.path / "bridge" / "curve.csv"),
+            "bridge, shuffled pairs": _read_curve(
+                self.folder.path / "controls" / "shuffled_curve.csv"
+            ),
+        }
+        figures.training_curve(curves).savefig(folder / "training_curve.png", dpi=150)
+        test = [row for row in rows if row["split"] == "test" and row["method"] != "chance"]
+        figures.confusion(test, self.windows.class_names).savefig(
+            folder / "confusion.png", dpi=150
+        )
+
+    # --- parts of stages
+
+    def _rows(self, model: BridgedModel) -> list[dict[str, Any]]:
+        old, new = self.settings.old_modality, self.settings.new_modality
+        teacher = self._teacher_predictions()
+        teacher_parameters = num_parameters(
+            self.teacher if self.settings.head.unfrozen else self.teacher.head
+        )
+        with np.load(self.folder.path / "controls" / "predictions.npz") as arrays:
+            controls = dict(arrays)
+        oracle = read_json(self.folder.path / "controls" / "parameters.json")["oracle"]
+        rows = []
+        for k in _SPLITS:
+            majority = np.bincount(self.windows.labels[self.split["train"]]).argmax()
+            bridged = self._sweep(_predict, model, new, k, what=f"predicting {k} from {new}")
+            for method, modality, parameters, predictions in (
+                ("chance", "", 0, np.full(len(self.split[k]), majority)),
+                ("teacher", old, teacher_parameters, teacher[self.split[k]]),
+                ("bridge", new, num_parameters(model.bridge), bridged),
+                ("bridge, shuffled pairs", new, num_parameters(model.bridge),
+                 controls[f"shuffled_{k}"]),
+                ("oracle", new, oracle, controls[f"oracle_{k}"]),
+            ):
+                rows.append({
+                    "method": method, "modality": modality, "split": k,
+                    "trainable_parameters": parameters,
+                    **metrics.evaluate(
+                        self.windows.labels[self.split[k]], predictions, self.windows.class_names
+                    ),
+                })
+        return rows
+
+    def _train(
+        self, position: Position, order: np.ndarray, what: str
+    ) -> tuple[BridgedModel, list[Epoch]]:
+        old, new = self.teacher.encoder, self.features[f"new_output_{position.m}"]
+        pair, val = self.split["pair"], self.split["val"]
+        targets = capture_targets(
+            old, self._reader(self.settings.old_modality), np.concatenate([pair, val]),
+            pooled=position.l == old.num_layers, batch_size=self.settings.batch_size,
+        )
+        return train_bridge(
+            self.new, old, self.teacher.head, self._untrained(position), position,
+            (new[pair][order], targets[: len(pair)]), (new[val], targets[len(pair) :]),
+            self.settings.bridge, seed=self.settings.seed, what=f"training {what}",
+        )
+
+    def _untrained(self, position: Position):
+        return new_bridge(
+            self.new, self.teacher.encoder, position, self.shapes, self.settings.bridge,
+            seed=self.settings.seed,
+        )
+
+    def _teacher_predictions(self) -> np.ndarray:
+        last = self.features[f"old_output_{self.teacher.encoder.num_layers - 1}"]
+        return np.asarray(self.teacher.head(jnp.asarray(last))).argmax(axis=1)
+
+    def _reader(self, modality: str):
+        return lambda indices: self.windows.read(modality, indices)
+
+    def _old(self, split: str) -> np.ndarray:
+        return self.windows.read(self.settings.old_modality, self.split[split])
+
+    def _labelled(self, inputs: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+        return inputs, self.windows.labels[self.split[split]]
+
+    def _sweep(self, function, module, modality: str, split: str, what: str | None = None):
+        return sweep(
+            function, module, self._reader(modality), self.split[split],
+            batch_size=self.settings.batch_size, what=what or f"reading {split} windows",
+        )
+
+
+def _last_mean(encoder: Encoder, signal: jax.Array) -> jax.Array:
+    return encoder.activations(signal).outputs[-1]
+
+
+def _predict(model: BridgedModel, signal: jax.Array) -> jax.Array:
+    return model(signal).argmax(axis=1)
+
+
+def _write_rows(path: pathlib.Path, rows: list[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_curve(path: pathlib.Path, curve: list[Epoch]) -> None:
+    _write_rows(path, [epoch._asdict() for epoch in curve])
+
+
+def _read_curve(path: pathlib.Path) -> list[Epoch]:
+    with path.open(newline="") as file:
+        return [
+            Epoch(int(row["epoch"]), float(row["train_loss"]), float(row["val_loss"]))
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,147 @@
+"""A run's folder: what was asked, and each finished stage's output.
+
+    run.json     settings, seed, versions, hashes of the inputs
+    <stage>/     the stage's files and done.json (seconds, peak memory); whole or absent
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import pathlib
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from model_ports.errors import InputError
+
+_PACKAGES = (
+    "jaxbridge", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn",
+)
+_log = logging.getLogger("jaxbridge")
+
+
+class RunFolder:
+    """Runs stages once, in a fixed order.
+
+    Args:
+        path: the folder; made if absent.
+        settings: everything that decides the results, JSON-able. A folder of other settings is
+            refused, so that nothing computed is lost.
+        stages: names of all stages in order.
+        rerun: stages to run again; all later ones follow.
+
+    Raises:
+        InputError: other settings, an unknown stage, or an unwritable folder.
+    """
+
+    def __init__(
+        self, path: str | pathlib.Path, settings: Mapping[str, Any], stages: Collection[str],
+        rerun: Collection[str] = (),
+    ):
+        self.path = pathlib.Path(path)
+        self._stages = tuple(stages)
+        if unknown := sorted(set(rerun) - set(stages)):
+            raise InputError(
+                f"there is no stage {', '.join(unknown)}; the stages are {', '.join(stages)}."
+            )
+        settings = json.loads(json.dumps(settings))
+        with self._writable():
+            self.path.mkdir(parents=True, exist_ok=True)
+        record = self.path / "run.json"
+        if record.exists():
+            self._compare(record, settings)
+        elif any(self.path.iterdir()):
+            raise InputError(f"{self.path} holds something else; give another folder.")
+        else:
+            with self._writable():
+                write_json(record, {"settings": settings, "versions": _versions()})
+        if rerun:
+            first = min(self._stages.index(name) for name in rerun)
+            with self._writable():
+                for name in self._stages[first:]:
+                    shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def _compare(self, record: pathlib.Path, settings: Mapping[str, Any]) -> None:
+        try:
+            before = json.loads(record.read_text())["settings"]
+        except (ValueError, KeyError, OSError):
+            raise InputError(f"{record} is damaged; give another folder.") from None
+        changed = [
+            f"  {key}: {before.get(key)!r} there, {settings.get(key)!r} now"
+            for key in sorted(before.keys() | settings.keys())
+            if before.get(key) != settings.get(key)
+        ]
+        if changed:
+            raise InputError(
+                f"{self.path} holds a run with other settings; give another folder:\n"
+                + "\n".join(changed)
+            )
+
+    def stage(self, name: str, compute: Callable[[pathlib.Path], None]) -> pathlib.Path:
+        """Returns the stage's folder, after `compute(folder)` has filled it if it was not done."""
+        folder = self.path / name
+        if (folder / "done.json").exists():
+            _log.info("%s: done before, kept", name)
+            return folder
+        # A stage that runs makes the later ones stale.
+        for later in self._stages[self._stages.index(name) :]:
+            shutil.rmtree(self.path / later, ignore_errors=True)
+        _log.info("%s ...", name)
+        start = time.monotonic()
+        with self._writable():
+            aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.path))
+            try:
+                compute(aside)
+                # KiB on Linux, bytes on macOS
+                unit = 1 if sys.platform == "darwin" else 1024
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+                done = {"seconds": time.monotonic() - start, "peak_memory_bytes": peak}
+                write_json(aside / "done.json", done)
+                aside.chmod(0o755)
+                aside.rename(folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        _log.info(
+            "%s: %.1f s, peak memory of the process so far %.2f GB",
+            name, done["seconds"], done["peak_memory_bytes"] / 1e9,
+        )
+        return folder
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be written: {error.strerror or error}. "
+                "Give a folder that you may write to, with space left."
+            ) from error
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON atomically."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(aside, path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    devices = jax.devices()
+    return {**versions, "devices": f"{len(devices)} x {devices[0].device_kind}"}
