@@ -23,6 +23,8 @@ MEMORY = 3
 # Isotropic noise has an eigenvalue spread of 1 + features / windows <= 2: there the axes do not
 # matter and eigh would cost more than the whole solve.
 SPREAD_WITHOUT_ROTATION = 4.0
+# Steps without any progress after which a fit ends.
+PATIENCE = 5
 # float32 softmax is exactly 0 below this: the intercept of a class without training windows.
 ABSENT = -1e4
 
@@ -174,8 +176,8 @@ def fit(
         return -r
 
     def iterate(state):
-        w, logits, value, gradient, inverse, gap, pairs, stalled, count = state
-        active = (gap > tolerance * value) & (stalled < 5)
+        w, logits, value, gradient, inverse, gap, pairs, (least, stalled, count) = state
+        active = (gap > tolerance * value) & (stalled < PATIENCE)
         step = direction(gradient, inverse, pairs)
         slope = _inner(gradient, step)
         step = jnp.where((slope < 0)[:, None, None], step, -inverse * gradient)
@@ -203,14 +205,16 @@ def fit(
             (t * step, change, scale),
             pairs,
         )
-        # At the limit of float32 the objective no longer falls.
-        falls = new_value < value * (1 - 1e-7)
+        # At the limit of float32 neither the objective nor the gradient falls any more.
+        falls = (new_value < value * (1 - 1e-7)) | (gap < least)
         stalled = jnp.where(falls, 0, stalled + 1)
-        return new_w, logits, new_value, new_gradient, inverse, gap, pairs, stalled, count + 1
+        progress = (jnp.minimum(least, gap), stalled, count + 1)
+        return new_w, logits, new_value, new_gradient, inverse, gap, pairs, progress
 
     def unfinished(state):
-        _, _, value, _, _, gap, _, stalled, count = state
-        return jnp.any((gap > tolerance * value) & (stalled < 5)) & (count < max_iterations)
+        _, _, value, _, _, gap, _, (_, stalled, count) = state
+        active = (gap > tolerance * value) & (stalled < PATIENCE)
+        return jnp.any(active) & (count < max_iterations)
 
     # Intercepts start at the class frequencies; a class absent from the subset is switched off.
     frequency = jnp.sum(target * mask, axis=2) / jnp.sum(train, axis=1, keepdims=True)
@@ -222,10 +226,10 @@ def fit(
         jnp.zeros((MEMORY, *shape), dtype),
         jnp.zeros((MEMORY, subsets), dtype),
     )
-    stalled = jnp.zeros(subsets, jnp.int32)
-    state = (w, logits, *evaluate(w, logits), pairs, stalled, jnp.int32(0))
-    state = lax.while_loop(unfinished, iterate, state)
+    start = evaluate(w, logits)
+    progress = (start[-1], jnp.zeros(subsets, jnp.int32), jnp.int32(0))
+    state = lax.while_loop(unfinished, iterate, (w, logits, *start, pairs, progress))
     # Once from the weights, without what the updates of the logits have rounded.
     logits = predict(state[0])
     value, _, _, gap = evaluate(state[0], logits)
-    return Fit(logits, value, gap / value, state[-1])
+    return Fit(logits, value, gap / value, state[-1][-1])
