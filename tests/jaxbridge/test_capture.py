@@ -1,0 +1,48 @@
+"""One pass over all windows, on one device or eight, gives what the encoder gives."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbridge.capture import capture, capture_targets
+from jaxbridge.sweep import sweep
+from model_ports.errors import InputError
+from tests.golden import relative_error
+from tests.jaxbridge import tiny
+
+
+@pytest.mark.parametrize("batch_size", [3, 16, 100])
+def test_all_layers_in_order(batch_size):
+    old, _ = tiny.encoders()
+    windows = tiny.windows()
+    chosen = np.array([5, 0, 17, 3, 44, 2, 60])
+    found = capture(old, lambda i: windows.read("eeg", i), chosen, batch_size=batch_size)
+    tokens = old.embed(windows.read("eeg", chosen))
+    for i in range(old.num_layers):
+        np.testing.assert_allclose(found.inputs[i], tokens.mean(axis=1), rtol=1e-4, atol=1e-5)
+        tokens = old.run(tokens, i, i + 1)
+        np.testing.assert_allclose(found.outputs[i], tokens.mean(axis=1), rtol=1e-4, atol=1e-5)
+    targets = capture_targets(old, lambda i: windows.read("eeg", i), chosen, pooled=False)
+    np.testing.assert_allclose(targets, tokens, rtol=1e-4, atol=1e-5)
+    pooled = capture_targets(old, lambda i: windows.read("eeg", i), chosen, pooled=True)
+    np.testing.assert_allclose(pooled[:, 0], targets.mean(axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_devices_do_not_matter():
+    _, new = tiny.encoders()
+    windows = tiny.windows()
+    one, eight = (
+        sweep(lambda e, x: e(x), new, lambda i: windows.read("ecg", i), np.arange(11),
+              batch_size=4, what="test", devices=jax.devices()[:count])
+        for count in (1, 8)
+    )
+    assert one.shape[0] == 11
+    assert relative_error(one, eight) < 1e-5
+
+
+def test_features_that_are_not_finite_name_the_window():
+    _, new = tiny.encoders()
+    signals = np.ones((6, 600), np.float32)
+    signals[4, 7] = np.nan
+    with pytest.raises(InputError, match="window 4"):
+        capture(new, lambda i: signals[i], np.arange(6))
