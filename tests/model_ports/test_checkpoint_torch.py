@@ -334,6 +334,24 @@ def test_ecg_dualnet(tmp_path):
     assert mp.weights_hash(encoder) == parameter_hash("ecg_dualnet", entries)
 
 
+# Tiny-BioMoE
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tiny_biomoe(tmp_path, dtype):
+    """Everything under 'model_state_dict'; the published 89 MB suggest more than float32."""
+    entries = state_dict("tiny_biomoe")
+    buffers = {
+        "enc1.patch_embed1.conv.1.num_batches_tracked": torch.tensor(3),
+        "enc2.blocks1.0.mixer.m.attn.attention_bias_idxs": torch.zeros((49, 49), dtype=torch.int64),
+    }
+    wide = {n: t.to(dtype) for n, t in tensors(entries).items()}
+    torch.save({"model_state_dict": wide | buffers}, tmp_path / "Tiny-BioMoE.pth")
+    encoder, coverage = mp.read_checkpoint("tiny_biomoe", tmp_path / "Tiny-BioMoE.pth")
+    assert set(coverage.ignored) == set(buffers)
+    assert coverage.matched == coverage.total
+    assert mp.weights_hash(encoder) == parameter_hash("tiny_biomoe", entries)
+
+
 # any model
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
