@@ -41,11 +41,8 @@ def linear_cka(new: ArrayLike, old: ArrayLike, *, debiased: bool = False) -> np.
         InputError: see `jaxbridge.features.check`; different window counts; a constant layer.
     """
     _check(new, old)
-    (m, n, d), (l, _, e) = np.shape(new), np.shape(old)  # noqa: E741
-    gram_cost = n * (m * d + l * e) / 2
-    feature_cost = m * l * d * e + m * d * d + l * e * e
-    space = _gram_space if gram_cost < feature_cost else _feature_space
-    return _finish(space(jnp.asarray(new), jnp.asarray(old)), n, debiased)
+    new, old = _standardise(jnp.asarray(new)), _standardise(jnp.asarray(old))
+    return _finish(_linear_sums(new, old), new.shape[1], debiased)
 
 
 def rbf_cka(
@@ -69,10 +66,9 @@ def rbf_cka(
     if not bandwidth > 0:
         raise InputError(f"bandwidth is {bandwidth}; it must be positive")
     _check(new, old)
-    sums = _gram_space(
-        jnp.asarray(new), jnp.asarray(old), jnp.float32(bandwidth), gaussian=True
-    )
-    return _finish(sums, np.shape(new)[1], debiased)
+    new, old = _standardise(jnp.asarray(new)), _standardise(jnp.asarray(old))
+    sums = _gram_space(new, old, jnp.float32(bandwidth), gaussian=True)
+    return _finish(sums, new.shape[1], debiased)
 
 
 def _check(new: ArrayLike, old: ArrayLike) -> None:
@@ -121,6 +117,15 @@ def _hsic(product, rows, diagonals, row_diagonals, totals, traces, n, debiased):
     return product + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows
 
 
+def _linear_sums(new: jax.Array, old: jax.Array):
+    """In the space with fewer multiplications."""
+    (m, n, d), (l, _, e) = new.shape, old.shape  # noqa: E741
+    gram_cost = n * (m * d + l * e) / 2
+    feature_cost = m * l * d * e + m * d * d + l * e * e
+    return (_gram_space if gram_cost < feature_cost else _feature_space)(new, old)
+
+
+@jax.jit
 def _standardise(features: jax.Array) -> jax.Array:
     """Centre, and scale by one number per layer (CKA ignores it, float32 does not)."""
     features = features - jnp.mean(features, axis=1, keepdims=True)
@@ -157,7 +162,7 @@ ALL_PAIRS, SELF = "mn,ln->ml", "mn,mn->m"
 
 @jax.jit
 def _feature_space(new: jax.Array, old: jax.Array):
-    new, old = _standardise(new), _standardise(old)
+    """Sums of `_hsic` for (new, old), (new, itself), (old, itself); centred features."""
 
     def norm(x, y):  # sum(K * L) = ||X^T Y||^2
         return jnp.sum(_einsum("nd,ne->de", x, y) ** 2)
@@ -176,10 +181,10 @@ def _feature_space(new: jax.Array, old: jax.Array):
 
 @functools.partial(jax.jit, static_argnames="gaussian")
 def _gram_space(new: jax.Array, old: jax.Array, bandwidth=None, *, gaussian: bool = False):
+    """The same sums from blocks of Gram matrices; centred features."""
     n = new.shape[1]
     block = min(BLOCK, n)
     blocks = -(-n // block)
-    new, old = _standardise(new), _standardise(old)
     scales = [_median_square(side) * bandwidth**2 if gaussian else None for side in (new, old)]
     padding = ((0, 0), (0, blocks * block - n), (0, 0))
     new, old = jnp.pad(new, padding), jnp.pad(old, padding)

@@ -65,9 +65,18 @@ def check(features: ArrayLike, *, name: str = "features") -> None:
         )
     if features.shape[1] < 4:
         raise InputError(f"{name}: {features.shape[1]} windows; at least 4 are needed")
+    check_finite(features, name=name)
+
+
+def check_finite(features: ArrayLike, *, name: str = "features") -> None:
+    """Refuse NaN and infinite values in features (layers, windows, width).
+
+    Raises:
+        InputError: naming the first such layer and window.
+    """
     # The sum of a layer is finite unless a value is not (or overflows, which the full look sorts
     # out): one cheap read instead of a mask of the whole array.
-    for index, layer in enumerate(features):
+    for index, layer in enumerate(np.asarray(features)):
         if not np.isfinite(layer.sum(dtype=np.float64)):
             finite = np.isfinite(layer).all(axis=1)
             if not finite.all():
