@@ -1,6 +1,7 @@
 """Modules on disk through Orbax, always restored against an abstract target."""
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +43,17 @@ def restore_module(path: str | pathlib.Path, target: nnx.Module) -> None:
         raise InputError(f"there is no checkpoint at {path}; run the stage that writes it again.")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
+            stored = checkpointer.metadata(path).item_metadata.tree
+            # Orbax cuts or pads an array whose shape differs, and says nothing.
+            differing = [
+                f"{name} is {_shape(stored.get(name))}, must be {_shape(wanted.get(name))}"
+                for name in sorted(stored.keys() | wanted.keys())
+                if _shape(stored.get(name)) != _shape(wanted.get(name))
+            ]
+            if differing:
+                raise ValueError("; ".join(differing))
             arrays = checkpointer.restore(path, wanted)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"the checkpoint at {path} is damaged or of another module ({reason}); "
@@ -51,3 +61,7 @@ def restore_module(path: str | pathlib.Path, target: nnx.Module) -> None:
         ) from None
     for name, leaf in nnx.to_flat_state(nnx.state(target)):
         leaf.set_value(jnp.asarray(arrays[".".join(map(str, name))]))
+
+
+def _shape(leaf: Any) -> tuple[int, ...] | None:
+    return None if leaf is None else tuple(leaf.shape)

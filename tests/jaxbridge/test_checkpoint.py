@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxbridge.bridge import PrototypeBridge
+from jaxbridge.checkpoint import restore_module, save_module
+from model_ports.errors import InputError
+
+
+def _bridge(seed: int, rank: int = 2) -> PrototypeBridge:
+    return PrototypeBridge(4, 3, 5, rank=rank, num_prototypes=2, rngs=nnx.Rngs(seed))
+
+
+def test_round_trip(tmp_path):
+    saved, target = _bridge(0), _bridge(1)
+    save_module(tmp_path / "c", saved)
+    restore_module(tmp_path / "c", target)
+    for name in ("low_rank_a", "low_rank_b", "prototypes"):
+        np.testing.assert_array_equal(getattr(target, name)[...], getattr(saved, name)[...])
+
+
+def test_another_module_is_refused(tmp_path):
+    save_module(tmp_path / "c", _bridge(0))
+    with pytest.raises(InputError, match="damaged or of another module"):
+        restore_module(tmp_path / "c", _bridge(0, rank=3))
+    with pytest.raises(InputError, match="damaged or of another module"):
+        restore_module(tmp_path / "c", nnx.Linear(2, 2, rngs=nnx.Rngs(0)))
+
+
+def test_absent_and_damaged_checkpoints_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint at"):
+        restore_module(tmp_path / "c", _bridge(0))
+    save_module(tmp_path / "c", _bridge(0))
+    for path in (tmp_path / "c").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(InputError, match="damaged or of another module"):
+        restore_module(tmp_path / "c", _bridge(0))

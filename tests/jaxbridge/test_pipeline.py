@@ -1,0 +1,179 @@
+"""The whole method on small encoders: results, stages on disk, resuming, refusals."""
+
+import csv
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, pipeline, transfer
+from jaxbridge.bridge import num_parameters
+from jaxbridge.data.memory import ArrayWindows
+from jaxbridge.pipeline import STAGES
+from model_ports import weights_hash
+from model_ports.errors import InputError
+from tests.jaxbridge import tiny
+
+_SETTINGS = TransferSettings(
+    "eeg", "ecg",
+    head=HeadSettings(unfrozen=True, epochs=4, learning_rate=1e-3, batch_size=8),
+    bridge=BridgeSettings(rank=4, num_prototypes=6, epochs=25, batch_size=8, learning_rate=1e-2),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    old, new = tiny.encoders()
+    return folder, transfer(tiny.windows(), old, new, _SETTINGS, out=folder)
+
+
+def _scores(result, split: str = "test") -> dict[str, float]:
+    return {
+        row["method"]: row["balanced_accuracy"]
+        for row in result.metrics if row["split"] == split
+    }
+
+
+def test_the_bridge_carries_the_task_over(finished):
+    scores = _scores(finished[1])
+    assert scores["chance"] == 0.5
+    assert scores["teacher"] >= 0.9
+    assert scores["oracle"] >= 0.9
+    assert scores["bridge"] >= 0.8
+    assert scores["bridge, shuffled pairs"] <= 0.7
+
+
+def test_the_returned_model_gives_the_reported_predictions(finished):
+    _, result = finished
+    windows = tiny.windows()
+    test = windows.indices("test")
+    predicted = np.asarray(result.model(windows.read("ecg", test))).argmax(axis=1)
+    right = [np.mean(predicted[windows.labels[test] == c] == c) for c in (0, 1)]
+    assert _scores(result)["bridge"] == pytest.approx(np.mean(right))
+
+
+def test_the_run_folder_holds_everything(finished):
+    folder, result = finished
+    record = json.loads((folder / "run.json").read_text())
+    old, new = tiny.encoders()
+    assert record["settings"]["seed"] == 0
+    assert record["settings"]["windows_hash"] == tiny.windows().hash
+    assert record["settings"]["old"]["weights_hash"] == weights_hash(old)
+    assert record["settings"]["new"]["weights_hash"] == weights_hash(new)
+    assert record["versions"]["jax"] == jax.__version__
+    for stage in STAGES:
+        done = json.loads((folder / stage / "done.json").read_text())
+        assert done["seconds"] > 0 and done["peak_memory_bytes"] > 1e7
+    assert json.loads((folder / "report" / "metrics.json").read_text()) == result.metrics
+    with (folder / "report" / "metrics.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(result.metrics) == 15
+    with (folder / "scan" / "selection.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 3
+    (chosen,) = [row for row in rows if row["chosen"] == "True"]
+    assert (int(chosen["new_layer_output"]), int(chosen["old_layer_input"])) == (
+        result.selection.m, result.selection.l
+    )
+    pictures = ["scan/layer_scan.png", "report/training_curve.png", "report/confusion.png"]
+    for picture in pictures:
+        assert (folder / picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_trainable_parameters_are_told(finished):
+    _, result = finished
+    rows = {row["method"]: row["trainable_parameters"] for row in result.metrics}
+    old, _ = tiny.encoders()
+    assert rows["teacher"] == num_parameters(old) + 200 * 2 + 2
+    assert rows["bridge"] == 4 * 16 + 4 * 5 * 6 + 6 * 200
+    assert rows["oracle"] == 16 * 2 + 2
+
+
+def test_finished_stages_are_kept_and_reruns_give_the_same_bits(finished, monkeypatch):
+    folder, result = finished
+    old, new = tiny.encoders()
+    stamps = {stage: (folder / stage / "done.json").stat().st_mtime_ns for stage in STAGES}
+    again = transfer(tiny.windows(), old, new, _SETTINGS, out=folder)
+    assert again.metrics == result.metrics
+    assert stamps == {s: (folder / s / "done.json").stat().st_mtime_ns for s in STAGES}
+
+    before = np.asarray(result.model.bridge.low_rank_b[...])
+    rerun = transfer(tiny.windows(), old, new, _SETTINGS, out=folder, rerun=["bridge"])
+    changed = [
+        s for s in STAGES if stamps[s] != (folder / s / "done.json").stat().st_mtime_ns
+    ]
+    assert changed == ["bridge", "controls", "report"]
+    assert np.asarray(rerun.model.bridge.low_rank_b[...]).tobytes() == before.tobytes()
+    assert rerun.metrics == result.metrics
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    old, new = tiny.encoders()
+    settings = dataclasses.replace(
+        _SETTINGS, position=(1, 1),
+        head=HeadSettings(epochs=3, hidden=5), bridge=dataclasses.replace(_SETTINGS.bridge, epochs=2),
+    )
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "train_bridge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "features", "run.json", "teacher"
+    ]
+    stamp = (tmp_path / "run" / "features" / "done.json").stat().st_mtime_ns
+    result = transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
+    assert stamp == (tmp_path / "run" / "features" / "done.json").stat().st_mtime_ns
+    assert result.selection is None
+    assert result.metrics == transfer(tiny.windows(), old, new, settings).metrics
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished):
+    folder, _ = finished
+    old, new = tiny.encoders()
+    changed = dataclasses.replace(_SETTINGS, seed=7)
+    with pytest.raises(InputError, match=r"other settings.*\n  seed: 0 there, 7 now"):
+        transfer(tiny.windows(), old, new, changed, out=folder)
+    with pytest.raises(InputError, match="no stage teach; the stages are teacher, features"):
+        transfer(tiny.windows(), old, new, _SETTINGS, out=folder, rerun=["teach"])
+    assert (folder / "report" / "metrics.json").exists()
+
+
+def test_windows_that_do_not_fit_are_refused():
+    old, new = tiny.encoders()
+    good = tiny.windows()
+    with pytest.raises(InputError, match="no modality 'emg'; the windows have eeg, ecg"):
+        transfer(good, old, new, dataclasses.replace(_SETTINGS, new_modality="emg"))
+
+    def with_splits(splits):
+        return ArrayWindows(
+            {k: good.read(k, np.arange(80)) for k in ("eeg", "ecg")}, good.labels, splits,
+            good.class_names,
+        )
+
+    no_pairs = np.where(good.splits == "pair", "train", good.splits)
+    with pytest.raises(InputError, match="split 'pair' has no windows"):
+        transfer(with_splits(no_pairs), old, new, _SETTINGS)
+    one_class = np.where((good.splits == "test") & (good.labels == 1), "train", good.splits)
+    with pytest.raises(InputError, match="split 'test' has no window of class fast"):
+        transfer(with_splits(one_class), old, new, _SETTINGS)
+    with pytest.raises(InputError, match="the old encoder has layers 0 to 2, and 3 stands for"):
+        transfer(good, old, new, dataclasses.replace(_SETTINGS, position=(0, 4)))
+    batch = dataclasses.replace(_SETTINGS.bridge, batch_size=100)
+    with pytest.raises(InputError, match="batch size 100 does not fit 20 training windows"):
+        transfer(good, old, new, dataclasses.replace(_SETTINGS, bridge=batch, position=(0, 3)))
+
+
+def test_an_unwritable_folder_is_refused(tmp_path):
+    old, new = tiny.encoders()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        transfer(tiny.windows(), old, new, _SETTINGS, out=tmp_path / "file" / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    with pytest.raises(InputError, match="holds something else"):
+        transfer(tiny.windows(), old, new, _SETTINGS, out=tmp_path / "mine")
