@@ -22,6 +22,7 @@ _MODULES = {
     "labram": "model_ports.labram",
     "normwear": "model_ports.normwear",
     "papagei": "model_ports.papagei",
+    "tiny_biomoe": "model_ports.tiny_biomoe",
 }
 
 

@@ -83,12 +83,13 @@ def layer_errors(
             start: recipe.signal(1, (signal.shape[0], *encoder.layer_shape(start, signal.shape)))
             for start in golden.manifest["suffix_layers"]
         }
+    context = jax.jit(lambda e, x: e.context(x))(encoder, signal)
     for start, tokens in suffix_inputs.items():
         suffix = jax.jit(
             lambda e, t, c, start=start: e.run(t, start, e.num_layers, c).mean(axis=1)
         )
         errors[f"suffix_from_{start}"] = relative_error(
-            suffix(encoder, tokens, encoder.context(signal)),
+            suffix(encoder, tokens, context),
             golden.arrays[f"suffix_from_{start}"],
         )
     return errors
