@@ -1,6 +1,5 @@
 """The whole method in a row: teacher, capture, scan, bridge, controls, metrics."""
 
-import csv
 import dataclasses
 import pathlib
 import tempfile
@@ -21,8 +20,7 @@ from jaxbridge.capture import capture, capture_targets
 from jaxbridge.checkpoint import restore_module, save_module
 from jaxbridge.fitting import Epoch
 from jaxbridge.head import TaskHead
-from jaxbridge.report import figures
-from jaxbridge.run_folder import RunFolder, read_json, write_json
+from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
 from jaxbridge.selection import Selection, two_stage
 from jaxbridge.sweep import sweep
 from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
@@ -45,6 +43,8 @@ class Windows(Protocol):
     def modalities(self) -> tuple[str, ...]: ...
     @property
     def hash(self) -> str: ...
+    @property
+    def sources(self) -> Mapping[str, str]: ...
     def indices(self, split: str) -> np.ndarray: ...
     def shape(self, modality: str) -> tuple[int, ...]: ...
     def read(self, modality: str, indices: np.ndarray) -> np.ndarray: ...
@@ -147,6 +147,8 @@ class _Run:
             out,
             {
                 "windows_hash": windows.hash,
+                "sources": windows.sources,
+                "class_names": windows.class_names,
                 "old": {**dataclasses.asdict(old.config), "weights_hash": mp.weights_hash(old)},
                 "new": {**dataclasses.asdict(new.config), "weights_hash": mp.weights_hash(new)},
                 **dataclasses.asdict(settings),
@@ -168,7 +170,7 @@ class _Run:
         restore_module(folder / "checkpoint", bridge)
         model = BridgedModel(self.new, self.teacher.encoder, bridge, self.teacher.head, position)
         self.folder.stage("controls", lambda f: self._controls(f, position))
-        folder = self.folder.stage("report", lambda f: self._report(f, model, selection))
+        folder = self.folder.stage("report", lambda f: self._report(f, model))
         return TransferResult(model, selection, read_json(folder / "metrics.json"))
 
     # --- stages
@@ -190,7 +192,7 @@ class _Run:
                 head, curve = fit_head(train, val, count, settings.head, seed=settings.seed)
                 teacher = Teacher(old, head)
             save_module(folder / "checkpoint", teacher if settings.head.unfrozen else teacher.head)
-            _write_curve(folder / "curve.csv", curve)
+            write_curve(folder / "curve.csv", curve)
 
         folder = self.folder.stage("teacher", compute)
         _, width = old.layer_shape(old.num_layers, self.shapes[1])
@@ -229,10 +231,7 @@ class _Run:
             nonlocal selection
             selection = self._scan()
             write_json(folder / "selection.json", selection.as_dict())
-            _write_rows(folder / "selection.csv", selection.to_rows())
-            figures.layer_scan(selection, len(self.windows.class_names)).savefig(
-                folder / "layer_scan.png", dpi=150
-            )
+            write_rows(folder / "selection.csv", selection.to_rows())
 
         folder = self.folder.stage("scan", compute)
         selection = selection or Selection.from_dict(read_json(folder / "selection.json"))
@@ -250,13 +249,13 @@ class _Run:
     def _bridge(self, folder: pathlib.Path, position: Position) -> None:
         trained, curve = self._train(position, np.arange(len(self.split["pair"])), "the bridge")
         save_module(folder / "checkpoint", trained.bridge)
-        _write_curve(folder / "curve.csv", curve)
+        write_curve(folder / "curve.csv", curve)
 
     def _controls(self, folder: pathlib.Path, position: Position) -> None:
         seed, new = self.settings.seed, f"new_output_{position.m}"
         shuffled = np.random.default_rng(seed).permutation(len(self.split["pair"]))
         model, curve = self._train(position, shuffled, "on shuffled pairs")
-        _write_curve(folder / "shuffled_curve.csv", curve)
+        write_curve(folder / "shuffled_curve.csv", curve)
         train, val = (
             self._labelled(self.features[new][self.split[k]], k) for k in ("train", "val")
         )
@@ -274,23 +273,10 @@ class _Run:
         np.savez(folder / "predictions.npz", **predictions)
         write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
 
-    def _report(
-        self, folder: pathlib.Path, model: BridgedModel, selection: Selection | None
-    ) -> None:
+    def _report(self, folder: pathlib.Path, model: BridgedModel) -> None:
         rows = self._rows(model)
         write_json(folder / "metrics.json", rows)
-        _write_rows(folder / "metrics.csv", rows)
-        curves = {
-            "bridge": _read_curve(self.folder.path / "bridge" / "curve.csv"),
-            "bridge, shuffled pairs": _read_curve(
-                self.folder.path / "controls" / "shuffled_curve.csv"
-            ),
-        }
-        figures.training_curve(curves).savefig(folder / "training_curve.png", dpi=150)
-        test = [row for row in rows if row["split"] == "test" and row["method"] != "chance"]
-        figures.confusion(test, self.windows.class_names).savefig(
-            folder / "confusion.png", dpi=150
-        )
+        write_rows(folder / "metrics.csv", rows)
 
     # --- parts of stages
 
@@ -371,22 +357,3 @@ def _last_mean(encoder: Encoder, signal: jax.Array) -> jax.Array:
 
 def _predict(model: BridgedModel, signal: jax.Array) -> jax.Array:
     return model(signal).argmax(axis=1)
-
-
-def _write_rows(path: pathlib.Path, rows: list[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_curve(path: pathlib.Path, curve: list[Epoch]) -> None:
-    _write_rows(path, [epoch._asdict() for epoch in curve])
-
-
-def _read_curve(path: pathlib.Path) -> list[Epoch]:
-    with path.open(newline="") as file:
-        return [
-            Epoch(int(row["epoch"]), float(row["train_loss"]), float(row["val_loss"]))
-            for row in csv.DictReader(file)
-        ]

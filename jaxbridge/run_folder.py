@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import csv
 import importlib.metadata
 import json
 import logging
@@ -16,11 +17,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
+from jaxbridge.fitting import Epoch
 from model_ports.errors import InputError
 
 _PACKAGES = (
@@ -136,6 +138,28 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 def read_json(path: pathlib.Path) -> Any:
     return json.loads(path.read_text())
+
+
+def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows with the same keys as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_curve(path: pathlib.Path, curve: Sequence[Epoch]) -> None:
+    """Writes a training curve as CSV."""
+    write_rows(path, [epoch._asdict() for epoch in curve])
+
+
+def read_curve(path: pathlib.Path) -> list[Epoch]:
+    """Reads what `write_curve` wrote."""
+    with path.open(newline="") as file:
+        return [
+            Epoch(int(row["epoch"]), float(row["train_loss"]), float(row["val_loss"]))
+            for row in csv.DictReader(file)
+        ]
 
 
 def _versions() -> dict[str, str]:

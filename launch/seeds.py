@@ -1,13 +1,16 @@
 """One run per seed, and their summary."""
 
-import csv
+import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
 from jaxbridge.pipeline import TransferResult
 from jaxbridge.report import table
+from jaxbridge.report.pictures import draw
+from jaxbridge.run_folder import write_json, write_rows
 from model_ports.errors import InputError
 
 SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds, one run each: splits, initial values, orders.")
@@ -27,28 +30,48 @@ def parsed_seeds() -> list[int]:
 def run_seeds(
     out: pathlib.Path, seeds: Sequence[int], run: Callable[[int, pathlib.Path], TransferResult]
 ) -> None:
-    """Calls `run(seed, out/seed_N)` for each seed, writes out/summary.csv and prints the table."""
-    results = []
+    """Runs every seed in out/seed_N, writes out/summary.csv and prints the table.
+
+    Args:
+        out: folder of all runs.
+        seeds: from `parsed_seeds`.
+        run: (seed, folder) -> result, its run folder being folder/run.
+    """
+    results, pictures = [], []
     for seed in seeds:
         print(f"--- seed {seed}")
-        result = run(seed, out / f"seed_{seed}")
+        folder = out / f"seed_{seed}"
+        result = run(seed, folder)
         results.append(result.metrics)
         if result.selection is not None:
-            chosen = result.selection
-            print(
-                f"chosen: output of new layer {chosen.m} into the input of old layer {chosen.l}"
-            )
+            m, l = result.selection.m, result.selection.l  # noqa: E741
+            print(f"chosen: output of new layer {m} into the input of old layer {l}")
+        with _writable(out):
+            given = {flag.name: flag.value for flag in _script_flags()}
+            write_json(folder / "flags.json", given)
+            pictures += draw(folder / "run")
     rows = table.summarise(results)
-    try:
-        with (out / "summary.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise InputError(f"cannot write {out / 'summary.csv'}: {error.strerror}.") from None
+    with _writable(out):
+        write_rows(out / "summary.csv", rows)
     count = "one seed" if len(seeds) == 1 else f"mean ± standard deviation of {len(seeds)} seeds"
     print(f"\nTest subjects, {count}:\n\n{table.text(rows)}\n")
     print(f"Table: {out / 'summary.csv'}")
-    first = out / f"seed_{seeds[0]}"
-    for picture in sorted(first.rglob("*.png")):
+    for picture in pictures[: len(pictures) // len(seeds)]:
         print(f"Picture: {picture}")
+
+
+def _script_flags() -> list[flags.Flag]:
+    """The flags of this script and of the modules in launch/ that it uses."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    return [
+        flag for module, found in by_module.items()
+        if module.startswith("launch.") or module == sys.argv[0] for flag in found
+    ]
+
+
+@contextlib.contextmanager
+def _writable(out: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write into {out}: {error.strerror or error}.") from None

@@ -377,6 +377,11 @@ class WindowStore:
         return self._record["hash"]
 
     @property
+    def sources(self) -> dict[str, str]:
+        """Source file name -> SHA-256; empty for simulated windows."""
+        return dict(self._record["metadata"]["sources"])
+
+    @property
     def inputs_hash(self) -> str:
         """`inputs_hash(metadata)`, known before anything is computed."""
         return self._record["inputs_hash"]

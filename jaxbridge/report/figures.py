@@ -45,7 +45,7 @@ def layer_scan(selection: Selection, num_classes: int) -> Figure:
 
 def _frame(column: int, row: int):
     return Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="C3", linewidth=2.5
+        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="C3", linewidth=2.5, clip_on=False
     )
 
 

@@ -1,7 +1,6 @@
 """Six full-size training steps equal the PyTorch original's, in both layouts."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx

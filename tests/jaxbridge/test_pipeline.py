@@ -12,6 +12,7 @@ from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, pipeline, 
 from jaxbridge.bridge import num_parameters
 from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.pipeline import STAGES
+from jaxbridge.report.pictures import draw
 from model_ports import weights_hash
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
@@ -61,6 +62,7 @@ def test_the_run_folder_holds_everything(finished):
     old, new = tiny.encoders()
     assert record["settings"]["seed"] == 0
     assert record["settings"]["windows_hash"] == tiny.windows().hash
+    assert record["settings"]["class_names"] == ["slow", "fast"]
     assert record["settings"]["old"]["weights_hash"] == weights_hash(old)
     assert record["settings"]["new"]["weights_hash"] == weights_hash(new)
     assert record["versions"]["jax"] == jax.__version__
@@ -77,9 +79,14 @@ def test_the_run_folder_holds_everything(finished):
     assert (int(chosen["new_layer_output"]), int(chosen["old_layer_input"])) == (
         result.selection.m, result.selection.l
     )
-    pictures = ["scan/layer_scan.png", "report/training_curve.png", "report/confusion.png"]
-    for picture in pictures:
-        assert (folder / picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_pictures_are_drawn_from_the_folder(finished):
+    folder, _ = finished
+    names = [path.name for path in draw(folder)]
+    assert names == ["layer_scan.png", "training_curve.png", "confusion.png"]
+    for name in names:
+        assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_trainable_parameters_are_told(finished):

@@ -26,7 +26,7 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
 def store(tmp_path_factory) -> pathlib.Path:
     """Windows that the full-size default encoders take, few of them."""
     path = tmp_path_factory.mktemp("windows") / "store"
-    windows = tiny.windows(per_class=5)
+    windows = tiny.windows(per_class=8)
     batches = []
     for split in ("train", "val", "pair", "test"):
         chosen = windows.indices(split)

@@ -1,0 +1,36 @@
+"""The pictures of a finished run, drawn from the files in its folder."""
+
+import pathlib
+
+from jaxbridge.report import figures
+from jaxbridge.run_folder import read_curve, read_json
+from jaxbridge.selection import Selection
+
+
+def draw(run: pathlib.Path) -> list[pathlib.Path]:
+    """Writes layer_scan.png (where a scan was made), training_curve.png and confusion.png.
+
+    Args:
+        run: folder of a finished run.
+
+    Returns:
+        The pictures' paths.
+    """
+    classes = read_json(run / "run.json")["settings"]["class_names"]
+    drawn = {}
+    if (run / "scan").exists():
+        selection = Selection.from_dict(read_json(run / "scan" / "selection.json"))
+        drawn["layer_scan"] = figures.layer_scan(selection, len(classes))
+    drawn["training_curve"] = figures.training_curve({
+        "bridge": read_curve(run / "bridge" / "curve.csv"),
+        "bridge, shuffled pairs": read_curve(run / "controls" / "shuffled_curve.csv"),
+    })
+    rows = read_json(run / "report" / "metrics.json")
+    drawn["confusion"] = figures.confusion(
+        [row for row in rows if row["split"] == "test" and row["method"] != "chance"], classes
+    )
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(run / f"{name}.png")
+        figure.savefig(paths[-1], dpi=150)
+    return paths
