@@ -13,6 +13,7 @@ or is the squared norm of the cross-covariance (feature space), whichever multip
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike
 from jaxbridge import features as feature_checks
 from model_ports.errors import InputError
 
-BLOCK = 512  # windows on a side of a Gram block: 1 MiB per layer
+BLOCK = 320  # windows on a side of a Gram block; measured on 2 cores, larger is slower
 
 
 def linear_cka(new: ArrayLike, old: ArrayLike, *, debiased: bool = False) -> np.ndarray:
@@ -41,8 +42,9 @@ def linear_cka(new: ArrayLike, old: ArrayLike, *, debiased: bool = False) -> np.
         InputError: see `jaxbridge.features.check`; different window counts; a constant layer.
     """
     _check(new, old)
-    new, old = _standardise(jnp.asarray(new)), _standardise(jnp.asarray(old))
-    return _finish(_linear_sums(new, old), new.shape[1], debiased)
+    new, old = jnp.asarray(new), jnp.asarray(old)
+    sums = _linear_sums(new, old, _location(new), _location(old))
+    return _finish(sums, new.shape[1], debiased)
 
 
 def rbf_cka(
@@ -66,8 +68,10 @@ def rbf_cka(
     if not bandwidth > 0:
         raise InputError(f"bandwidth is {bandwidth}; it must be positive")
     _check(new, old)
-    new, old = _standardise(jnp.asarray(new)), _standardise(jnp.asarray(old))
-    sums = _gram_space(new, old, jnp.float32(bandwidth), gaussian=True)
+    new, old = jnp.asarray(new), jnp.asarray(old)
+    sums = _gram_space(
+        new, old, _location(new), _location(old), jnp.float32(bandwidth), gaussian=True
+    )
     return _finish(sums, new.shape[1], debiased)
 
 
@@ -117,19 +121,35 @@ def _hsic(product, rows, diagonals, row_diagonals, totals, traces, n, debiased):
     return product + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows
 
 
-def _linear_sums(new: jax.Array, old: jax.Array):
+class Location(NamedTuple):
+    """What is subtracted from and divided out of features: one number per feature and layer.
+
+    CKA depends on neither, float32 does. Applied where features are used, not to a copy of them.
+    """
+
+    mean: jax.Array  # (layers, 1, width)
+    scale: jax.Array  # (layers, 1, 1)
+
+    def apply(self, features: jax.Array) -> jax.Array:
+        return (features - self.mean) / self.scale
+
+
+@jax.jit
+def _location(features: jax.Array) -> Location:
+    def one(layer):
+        mean = jnp.mean(layer, axis=0, keepdims=True)
+        return Location(mean, jnp.sqrt(jnp.mean((layer - mean) ** 2, keepdims=True)))
+
+    return lax.map(one, features)
+
+
+def _linear_sums(new: jax.Array, old: jax.Array, at_new: Location, at_old: Location):
     """In the space with fewer multiplications."""
     (m, n, d), (l, _, e) = new.shape, old.shape  # noqa: E741
     gram_cost = n * (m * d + l * e) / 2
     feature_cost = m * l * d * e + m * d * d + l * e * e
-    return (_gram_space if gram_cost < feature_cost else _feature_space)(new, old)
-
-
-@jax.jit
-def _standardise(features: jax.Array) -> jax.Array:
-    """Centre, and scale by one number per layer (CKA ignores it, float32 does not)."""
-    features = features - jnp.mean(features, axis=1, keepdims=True)
-    return features / jnp.sqrt(jnp.mean(features**2, axis=(1, 2), keepdims=True))
+    space = _gram_space if gram_cost < feature_cost else _feature_space
+    return space(new, old, at_new, at_old)
 
 
 def _einsum(expression: str, *operands: jax.Array) -> jax.Array:
@@ -160,17 +180,23 @@ def _vector_sums(product, row_k, row_l, diagonal_k, diagonal_l, pairs):
 ALL_PAIRS, SELF = "mn,ln->ml", "mn,mn->m"
 
 
+def _squares(features: jax.Array, at: Location) -> jax.Array:
+    """Squared norm of every centred window, (layers, windows)."""
+    return lax.map(lambda x: jnp.sum(x[1].apply(x[0]) ** 2, axis=1), (features, at))
+
+
 @jax.jit
-def _feature_space(new: jax.Array, old: jax.Array):
-    """Sums of `_hsic` for (new, old), (new, itself), (old, itself); centred features."""
+def _feature_space(new: jax.Array, old: jax.Array, at_new: Location, at_old: Location):
+    """Sums of `_hsic` for (new, old), (new, itself), (old, itself)."""
 
     def norm(x, y):  # sum(K * L) = ||X^T Y||^2
-        return jnp.sum(_einsum("nd,ne->de", x, y) ** 2)
+        return jnp.sum(_einsum("nd,ne->de", x[1].apply(x[0]), y[1].apply(y[0])) ** 2)
 
-    with_old = lax.map(lambda x: lax.map(lambda y: norm(x, y), old), new)
-    self_new, self_old = (lax.map(lambda x: norm(x, x), side) for side in (new, old))
+    new_side, old_side = (new, at_new), (old, at_old)
+    with_old = lax.map(lambda x: lax.map(lambda y: norm(x, y), old_side), new_side)
+    self_new, self_old = (lax.map(lambda x: norm(x, x), side) for side in (new_side, old_side))
     # Centred features: all row sums of the Gram matrices are zero.
-    diagonal_k, diagonal_l = jnp.sum(new**2, axis=2), jnp.sum(old**2, axis=2)
+    diagonal_k, diagonal_l = _squares(new, at_new), _squares(old, at_old)
     zero_k, zero_l = jnp.zeros_like(diagonal_k), jnp.zeros_like(diagonal_l)
     return (
         _vector_sums(with_old, zero_k, zero_l, diagonal_k, diagonal_l, ALL_PAIRS),
@@ -180,66 +206,75 @@ def _feature_space(new: jax.Array, old: jax.Array):
 
 
 @functools.partial(jax.jit, static_argnames="gaussian")
-def _gram_space(new: jax.Array, old: jax.Array, bandwidth=None, *, gaussian: bool = False):
-    """The same sums from blocks of Gram matrices; centred features."""
+def _gram_space(
+    new: jax.Array,
+    old: jax.Array,
+    at_new: Location,
+    at_old: Location,
+    bandwidth=None,
+    *,
+    gaussian: bool = False,
+):
+    """The same sums from blocks of Gram matrices, of window pairs i <= j."""
     n = new.shape[1]
     block = min(BLOCK, n)
     blocks = -(-n // block)
-    scales = [_median_square(side) * bandwidth**2 if gaussian else None for side in (new, old)]
-    padding = ((0, 0), (0, blocks * block - n), (0, 0))
-    new, old = jnp.pad(new, padding), jnp.pad(old, padding)
-    inside = jnp.arange(blocks * block) < n
+    sides = (new, at_new), (old, at_old)
+    scales = [_median_square(*side) * bandwidth**2 if gaussian else None for side in sides]
     # A constant added to all of K changes no HSIC; without the value at the median distance the
     # sums cancel less.
     typical = jnp.exp(-0.5 / bandwidth**2) if gaussian else 0.0
 
     def gram(side, scale, i, j):
-        a = lax.dynamic_slice_in_dim(side, i * block, block, axis=1)
-        b = lax.dynamic_slice_in_dim(side, j * block, block, axis=1)
-        k = _einsum("mad,mbd->mab", a, b)
-        if not gaussian:
-            return k  # padding is zero
-        square = jnp.sum(a**2, axis=2)[:, :, None] + jnp.sum(b**2, axis=2)[:, None, :] - 2 * k
-        k = jnp.exp(-jnp.maximum(square, 0) / (2 * scale[:, None, None])) - typical
-        rows = lax.dynamic_slice_in_dim(inside, i * block, block)
-        columns = lax.dynamic_slice_in_dim(inside, j * block, block)
-        return jnp.where(rows[:, None] & columns, k, 0.0)
+        """Block (i, j) of all layers' Gram matrices, without windows that earlier blocks had."""
+        starts = [jnp.minimum(index * block, n - block) for index in (i, j)]
+        rows, columns = (
+            start + jnp.arange(block) >= index * block
+            for start, index in zip(starts, (i, j), strict=True)
+        )
+
+        def one(layer):  # one after another: both blocks and their product stay in the cache
+            features, at, square_scale = layer
+            a, b = (
+                at.apply(lax.dynamic_slice_in_dim(features, start, block)) for start in starts
+            )
+            k = _einsum("ad,bd->ab", a, b)
+            if gaussian:
+                square = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1) - 2 * k
+                k = jnp.exp(-jnp.maximum(square, 0) / (2 * square_scale)) - typical
+            return jnp.where(rows[:, None] & columns, k, 0.0)
+
+        return lax.map(one, (*side, scale))
+
+    def add_rows(rows, values, i):
+        start = jnp.minimum(i * block, n - block)
+        before = lax.dynamic_slice_in_dim(rows, start, block, axis=1)
+        return lax.dynamic_update_slice_in_dim(rows, before + values, start, axis=1)
 
     def add(sums, index):
         i, j = index
         times = jnp.where(i == j, 1.0, 2.0)  # a block above the diagonal stands for two
         products, row_sums = sums
-        k, l = (  # noqa: E741
-            gram(s, c, i, j) for s, c in zip((new, old), scales, strict=True)
-        )
-        found = (
-            _einsum("mab,lab->ml", k, l),
-            jnp.sum(k * k, axis=(1, 2)),
-            jnp.sum(l * l, axis=(1, 2)),
-        )
+        grams = [gram(side, scale, i, j) for side, scale in zip(sides, scales, strict=True)]
+        k, l = (g.reshape(len(g), -1) for g in grams)  # noqa: E741
+        found = (_einsum("ma,la->ml", k, l), jnp.sum(k * k, axis=1), jnp.sum(l * l, axis=1))
         products = jax.tree.map(lambda p, f: p + times * f, products, found)
         if gaussian:
             row_sums = tuple(
-                r.at[:, i].add(jnp.sum(g, axis=2)).at[:, j].add(
-                    jnp.where(i == j, 0.0, jnp.sum(g, axis=1))
-                )
-                for r, g in zip(row_sums, (k, l), strict=True)
+                add_rows(add_rows(r, g.sum(axis=2), i), jnp.where(i == j, 0.0, g.sum(axis=1)), j)
+                for r, g in zip(row_sums, grams, strict=True)
             )
         return (products, row_sums), None
 
-    layers_k, layers_l = len(new), len(old)
     start = (
-        (jnp.zeros((layers_k, layers_l)), jnp.zeros(layers_k), jnp.zeros(layers_l)),
-        tuple(jnp.zeros((layers, blocks, block)) for layers in (layers_k, layers_l)),
+        (jnp.zeros((len(new), len(old))), jnp.zeros(len(new)), jnp.zeros(len(old))),
+        (jnp.zeros((len(new), n)), jnp.zeros((len(old), n))),
     )
-    upper = [jnp.asarray(index) for index in np.triu_indices(blocks)]
-    (products, rows), _ = lax.scan(add, start, tuple(upper))
-    row_k, row_l = (r.reshape(len(r), -1) for r in rows)
+    upper = tuple(jnp.asarray(index) for index in np.triu_indices(blocks))
+    (products, (row_k, row_l)), _ = lax.scan(add, start, upper)
     diagonal_k, diagonal_l = (
-        jnp.broadcast_to(jnp.where(inside, 1.0 - typical, 0.0), side.shape[:2])
-        if gaussian
-        else jnp.sum(side**2, axis=2)
-        for side in (new, old)
+        jnp.full(side[0].shape[:2], 1.0 - typical) if gaussian else _squares(*side)
+        for side in sides
     )
     return (
         _vector_sums(products[0], row_k, row_l, diagonal_k, diagonal_l, ALL_PAIRS),
@@ -248,9 +283,9 @@ def _gram_space(new: jax.Array, old: jax.Array, bandwidth=None, *, gaussian: boo
     )
 
 
-def _median_square(features: jax.Array) -> jax.Array:
-    """Median squared distance between different windows of each layer."""
-    some = features[:, :: max(1, features.shape[1] // 1000)]
+def _median_square(features: jax.Array, at: Location) -> jax.Array:
+    """Median squared distance between different windows of each layer, after scaling."""
+    some = at.apply(features[:, :: max(1, features.shape[1] // 1000)])
     rows, columns = np.triu_indices(some.shape[1], 1)
 
     def one(x):

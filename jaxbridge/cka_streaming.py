@@ -30,10 +30,8 @@ class Origin(NamedTuple):
     CKA does not depend on it; the mean and scale of any one batch will do.
     """
 
-    new_mean: jax.Array  # (new layers, 1, width)
-    new_scale: jax.Array  # (new layers, 1, 1)
-    old_mean: jax.Array
-    old_scale: jax.Array
+    new: whole.Location
+    old: whole.Location
 
 
 class _Moments(NamedTuple):
@@ -77,7 +75,7 @@ class CkaSums(NamedTuple):
             )  # fmt: skip
 
         return cls(
-            _origin(jnp.asarray(new), jnp.asarray(old)), jnp.zeros(()), jnp.zeros((m, d)),
+            _origin(new, old), jnp.zeros(()), jnp.zeros((m, d)),
             jnp.zeros((l, e)), zeros((m, l), d, e), zeros((m,), d, d), zeros((l,), e, e),
         )  # fmt: skip
 
@@ -151,13 +149,8 @@ def _pair_hsic(moments, index, mean_x, mean_y, trace_x, trace_y, n, debiased) ->
     return whole._hsic(centred, 0, diagonals, 0, 0, (trace_x * trace_y, 0), n, debiased)
 
 
-@jax.jit
-def _origin(new: jax.Array, old: jax.Array) -> Origin:
-    def one(side):
-        mean = jnp.mean(side, axis=1, keepdims=True)
-        return mean, jnp.sqrt(jnp.mean((side - mean) ** 2, axis=(1, 2), keepdims=True))
-
-    return Origin(*one(new), *one(old))
+def _origin(new: ArrayLike, old: ArrayLike) -> Origin:
+    return Origin(*(whole._location(jnp.asarray(side)) for side in (new, old)))
 
 
 def _moments(x: jax.Array, y: jax.Array) -> _Moments:
@@ -172,8 +165,7 @@ def _moments(x: jax.Array, y: jax.Array) -> _Moments:
 def _add_sums(sums: CkaSums, new: jax.Array, old: jax.Array) -> CkaSums:
     origin = sums.origin
     count = new.shape[1]
-    new = (new - origin.new_mean) / origin.new_scale
-    old = (old - origin.old_mean) / origin.old_scale
+    new, old = origin.new.apply(new), origin.old.apply(old)
 
     # Pair by pair into the sums: all pairs' batch sums beside them would double the memory.
     def add_pair(index, pairs):
@@ -209,7 +201,7 @@ class MinibatchCka(NamedTuple):
         """An empty accumulator with the origin of this batch, as `CkaSums.start`."""
         whole._check(new, old)
         layers = len(new), len(old)
-        origin = _origin(jnp.asarray(new), jnp.asarray(old))
+        origin = _origin(new, old)
         return cls(origin, np.zeros(layers), np.zeros(layers[0]), np.zeros(layers[1]))
 
     def add(self, new: ArrayLike, old: ArrayLike) -> "MinibatchCka":
@@ -223,10 +215,12 @@ class MinibatchCka(NamedTuple):
         if count < 4:
             raise InputError(f"a batch of {count} windows; debiased HSIC needs at least 4")
         new, old = jnp.asarray(new), jnp.asarray(old)
-        sums = whole._linear_sums(
-            (new - jnp.mean(new, axis=1, keepdims=True)) / self.origin.new_scale,
-            (old - jnp.mean(old, axis=1, keepdims=True)) / self.origin.old_scale,
-        )
+        # Centred anew, as the definition has it, but on one scale for all batches.
+        at = [
+            origin._replace(mean=jnp.mean(side, axis=1, keepdims=True))
+            for origin, side in zip(self.origin, (new, old), strict=True)
+        ]
+        sums = whole._linear_sums(new, old, *at)
         sums = jax.tree.map(lambda a: np.asarray(a, np.float64), jax.device_get(sums))
         found = [whole._hsic(*pair, count, True) / (count - 3) for pair in sums]
         return MinibatchCka(self.origin, *(a + b for a, b in zip(self[1:], found, strict=True)))
@@ -250,7 +244,7 @@ class MinibatchCka(NamedTuple):
 
 
 def _check_batch(origin: Origin, new: ArrayLike, old: ArrayLike) -> None:
-    for name, side, mean in (("new", new, origin.new_mean), ("old", old, origin.old_mean)):
+    for name, side, mean in (("new", new, origin.new.mean), ("old", old, origin.old.mean)):
         expected = (mean.shape[0], mean.shape[2])
         shape = np.shape(side)
         if len(shape) != 3 or (shape[0], shape[2]) != expected:
@@ -266,7 +260,7 @@ def _check_same(origin: Origin, other: Origin) -> None:
     same = jax.tree.map(
         lambda a, b: a.shape == b.shape and np.array_equal(a, b), origin, other
     )
-    if not all(same):
+    if not jax.tree.all(same):
         raise InputError(
             "these accumulators were started from different batches; start all from one batch"
         )
