@@ -1,6 +1,7 @@
 """Scripts as a person runs them: one command, clear refusals, exit code 2."""
 
 import csv
+import json
 import os
 import pathlib
 import subprocess
@@ -115,3 +116,26 @@ def test_prepare_without_recordings(tmp_path):
     assert refused.returncode == 2
     assert "--data is not given" in refused.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_transfer_on_real_recordings(tmp_path):
+    recordings = _ROOT.parent / "shared" / "signals" / "eegmat"
+    if not recordings.is_dir():
+        pytest.skip(f"no recordings at {recordings}")
+    done = run(
+        "transfer", f"--data={recordings}", f"--out={tmp_path / 'run'}", "--head_epochs=20",
+        "--epochs=1", "--rank=4", "--prototypes=5",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "chosen: output of new layer" in done.stdout
+    folder = tmp_path / "run" / "seed_0"
+    assert (folder / "run" / "layer_scan.png").exists()
+    flags = json.loads((folder / "flags.json").read_text())
+    assert flags["rank"] == 4 and flags["data"] == str(recordings)
+    sources = json.loads((folder / "run" / "run.json").read_text())["settings"]["sources"]
+    assert len(sources) == 48
+    with (tmp_path / "run" / "summary.csv").open() as file:
+        rows = {(row["method"], row["split"]): row for row in csv.DictReader(file)}
+    assert rows["chance", "test"]["balanced_accuracy"] == "0.5"
+    assert all(0 <= float(row["balanced_accuracy"]) <= 1 for row in rows.values())

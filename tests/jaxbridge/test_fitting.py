@@ -1,0 +1,65 @@
+"""The epoch loop watches the loss and refuses sizes that do not fit."""
+
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxbridge import training
+from jaxbridge.fitting import fit
+from model_ports.errors import InputError
+
+
+def _trainer(learning_rate: float = 0.1) -> training.Trainer:
+    module = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+
+    def loss(module, batch):
+        error = (module(batch["x"])[:, 0] - batch["y"]) ** 2
+        return error, 0 * error + 1
+
+    labels = training.labels(module, lambda path: True)
+    return training.Trainer(module, loss, labels, optax.sgd(learning_rate))
+
+
+def _data(seed: int, count: int) -> dict[str, np.ndarray]:
+    x = np.random.default_rng(seed).standard_normal((count, 2)).astype(np.float32)
+    return {"x": x, "y": x @ np.array([1.0, -2.0], np.float32) + 3}
+
+
+_ARGUMENTS = {"epochs": 30, "batch_size": 5, "seed": 0, "keep_best": False, "what": "fitting"}
+
+
+def test_the_curve_is_that_of_gradient_descent():
+    trainer = _trainer()
+    curve = fit(trainer, _data(0, 23), _data(1, 9), **_ARGUMENTS)
+    assert [e.epoch for e in curve] == list(range(1, 31))
+    assert curve[-1].val_loss == pytest.approx(trainer.loss(_data(1, 9), 4), rel=1e-5)
+    assert curve[-1].val_loss < 1e-6
+    kernel = np.asarray(trainer.module().kernel[...])[:, 0]
+    np.testing.assert_allclose(kernel, [1, -2], atol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step():
+    data = _data(0, 20)
+    data["y"][3] = np.nan
+    with pytest.raises(InputError, match=r"fitting: the loss is nan in epoch 1, step \d"):
+        fit(_trainer(), data, _data(1, 5), **_ARGUMENTS)
+    with pytest.raises(InputError, match="lower the learning rate"):
+        fit(_trainer(1e30), _data(0, 20), _data(1, 5), **_ARGUMENTS)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"epochs": 0}, "epochs is 0"),
+    ({"batch_size": 0}, "batch size 0 does not fit 20"),
+    ({"batch_size": 21}, "batch size 21 does not fit 20"),
+])
+def test_sizes_that_do_not_fit(change, message):
+    with pytest.raises(InputError, match=message):
+        fit(_trainer(), _data(0, 20), _data(1, 5), **{**_ARGUMENTS, **change})
+
+
+def test_unpaired_arrays_are_refused():
+    data = _data(0, 20)
+    data["y"] = data["y"][:-1]
+    with pytest.raises(InputError, match=r"have \[19, 20\] windows; pair them up"):
+        fit(_trainer(), data, _data(1, 5), **_ARGUMENTS)
