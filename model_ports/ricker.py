@@ -43,17 +43,28 @@ def scalogram(signal: jax.Array, definition: str = "scipy") -> jax.Array:
     signal = jnp.asarray(signal, jnp.float32)
     first = jnp.diff(signal)
     series = jnp.stack([signal[..., 2:], first[..., 1:], jnp.diff(first)], axis=-2)
-    taps, before = _scipy_bank(samples - 2) if definition == "scipy" else _torch_bank(samples - 2)
-    rows = series.reshape(-1, samples - 2, 1)
-    image = jax.lax.conv_general_dilated(
-        rows,
-        jnp.asarray(taps)[:, None],
-        window_strides=(1,),
-        padding=[(before, before if definition == "torch" else len(taps) - 1 - before)],
-        dimension_numbers=("NWC", "WIO", "NWC"),
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    return image.reshape(*series.shape[:-1], *image.shape[1:])
+    length, rows = samples - 2, num_rows(samples, definition)
+    taps, before = _scipy_bank(length) if definition == "scipy" else _torch_bank(length)
+    # Correlation as a product of spectra: three to five times faster on CPU than convolving, and
+    # a wrapped-around tap always meets padding.
+    size = _fast_length(max(length + before, rows + len(taps) - before))
+    wrapped = np.zeros((NUM_SCALES, size))
+    wrapped[:, np.arange(len(taps)) - before] = taps.T
+    bank = jnp.asarray(np.conj(np.fft.rfft(wrapped)), jnp.complex64)
+    image = jnp.fft.irfft(jnp.fft.rfft(series, size)[..., None, :] * bank, size)
+    return jnp.swapaxes(image[..., :rows], -1, -2)
+
+
+def _fast_length(length: int) -> int:
+    """The next length with no prime factor above 5."""
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
 
 
 def num_rows(samples: int, definition: str = "scipy") -> int:
@@ -77,14 +88,14 @@ def _scipy_bank(length: int) -> tuple[np.ndarray, int]:
         # even number of taps the 'same' mode leaves the extra one in the past.
         start = before - len(wavelet) // 2
         bank[start : start + len(wavelet), i] = wavelet
-    return bank.astype(np.float32), before
+    return bank, before
 
 
 def _torch_bank(length: int) -> tuple[np.ndarray, int]:
     taps = min(_TORCH_MAX_TAPS, length)
     at = (np.arange(taps) - (taps - 1) / 2)[:, None]
     scales = np.arange(_LOWEST_SCALE, NUM_SCALES).astype(np.float32)
-    return _ricker(at, scales.astype(np.float64)).astype(np.float32), taps // 2
+    return _ricker(at, scales.astype(np.float64)), taps // 2
 
 
 def _ricker(at: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
