@@ -1,6 +1,8 @@
 """Token means of all layers of an encoder, in one pass over the windows."""
 
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -61,3 +63,31 @@ def capture_targets(
         return token_mean(tokens)[:, None] if pooled else tokens
 
     return sweep(last, encoder, read, indices, batch_size=batch_size, what="capturing targets")
+
+
+def mean_context(
+    encoder: Encoder, read: Read, indices: np.ndarray, *, batch_size: int = 32
+) -> Any:
+    """Returns the mean of `encoder.context` over windows, leading axis 1; () for a plain chain.
+
+    A bridged model has no old signal, so it runs on this context: feeding the true old signal at
+    test time, as the reference does with ECG-DualNet, is a leak.
+
+    Args:
+        encoder: the old encoder.
+        read: reads old signals by window index.
+        indices: (n,) which windows, those of the old training split.
+        batch_size: windows per compiled call.
+    """
+    signal = jax.ShapeDtypeStruct(read(indices[:1]).shape, np.float32)
+    if not jax.tree.leaves(jax.eval_shape(lambda e, x: e.context(x), encoder, signal)):
+        return ()
+    total, chunk = None, 16 * batch_size  # contexts may be large: summed chunk by chunk
+    for start in range(0, len(indices), chunk):
+        found = sweep(
+            lambda e, x: e.context(x), encoder, read, indices[start : start + chunk],
+            batch_size=batch_size, what="averaging the context",
+        )
+        sums = jax.tree.map(lambda c: c.sum(axis=0, keepdims=True, dtype=np.float64), found)
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    return jax.tree.map(lambda c: (c / len(indices)).astype(np.float32), total)

@@ -37,12 +37,16 @@ class TaskHead(nnx.Module):
         self.layers = nnx.List([
             _linear(fan_in, fan_out, rngs) for fan_in, fan_out in itertools.pairwise(widths)
         ])
-        self.context = nnx.data(jax.tree.map(nnx.Variable, context))
+        self.keep_context(context)
 
     def __call__(self, pooled: jax.Array) -> jax.Array:
         for i, layer in enumerate(self.layers):
             pooled = layer(jax.nn.relu(pooled) if i else pooled)
         return pooled
+
+    def keep_context(self, context: Any) -> None:
+        """Keeps what the old encoder's layers need besides tokens, leading axis 1."""
+        self.context = nnx.data(jax.tree.map(lambda c: nnx.Variable(jnp.asarray(c)), context))
 
     def context_for(self, batch: int) -> Any:
         """Returns the kept context, repeated for a batch."""

@@ -16,7 +16,7 @@ from jaxbridge import metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.bridging import BridgeSettings, new_bridge, train_bridge
-from jaxbridge.capture import capture, capture_targets
+from jaxbridge.capture import capture, capture_targets, mean_context
 from jaxbridge.checkpoint import restore_module, save_module
 from jaxbridge.fitting import Epoch
 from jaxbridge.head import TaskHead
@@ -173,8 +173,6 @@ class _Run:
         folder = self.folder.stage("report", lambda f: self._report(f, model))
         return TransferResult(model, selection, read_json(folder / "metrics.json"))
 
-    # --- stages
-
     def _teacher(self, old: Encoder) -> Teacher:
         settings, count = self.settings, len(self.windows.class_names)
 
@@ -191,12 +189,24 @@ class _Run:
                 )
                 head, curve = fit_head(train, val, count, settings.head, seed=settings.seed)
                 teacher = Teacher(old, head)
+            teacher.head.keep_context(
+                mean_context(
+                    teacher.encoder, self._reader(settings.old_modality), self.split["train"],
+                    batch_size=settings.batch_size,
+                )
+            )
             save_module(folder / "checkpoint", teacher if settings.head.unfrozen else teacher.head)
             write_curve(folder / "curve.csv", curve)
 
         folder = self.folder.stage("teacher", compute)
         _, width = old.layer_shape(old.num_layers, self.shapes[1])
-        head = TaskHead(width, count, hidden=settings.head.hidden, rngs=nnx.Rngs(0))
+        context = jax.eval_shape(
+            lambda e, x: e.context(x), old, jax.ShapeDtypeStruct(self.shapes[1], jnp.float32)
+        )
+        head = TaskHead(
+            width, count, hidden=settings.head.hidden, rngs=nnx.Rngs(0),
+            context=jax.tree.map(lambda c: jnp.zeros(c.shape), context),
+        )
         if settings.head.unfrozen:
             teacher = Teacher(nnx.clone(old), head)
             restore_module(folder / "checkpoint", teacher)
@@ -277,8 +287,6 @@ class _Run:
         rows = self._rows(model)
         write_json(folder / "metrics.json", rows)
         write_rows(folder / "metrics.csv", rows)
-
-    # --- parts of stages
 
     def _rows(self, model: BridgedModel) -> list[dict[str, Any]]:
         old, new = self.settings.old_modality, self.settings.new_modality

@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxbridge.capture import capture, capture_targets
+from jaxbridge.capture import capture, capture_targets, mean_context
 from jaxbridge.sweep import sweep
 from model_ports.errors import InputError
 from tests.golden import relative_error
 from tests.jaxbridge import tiny
+from tests.jaxbridge.toy import Toy
 
 
 @pytest.mark.parametrize("batch_size", [3, 16, 100])
@@ -38,6 +40,18 @@ def test_devices_do_not_matter():
     )
     assert one.shape[0] == 11
     assert relative_error(one, eight) < 1e-5
+
+
+def test_mean_context():
+    toy = Toy(rngs=nnx.Rngs(0))
+    signals = np.random.default_rng(0).standard_normal((70, 4, 3)).astype(np.float32)
+    chosen = np.arange(3, 70)
+    found = mean_context(toy, lambda i: signals[i], chosen, batch_size=4)
+    want = (1 + np.abs(signals[chosen]).mean(axis=1)).mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(found["gain"], want, rtol=1e-5)
+    old, _ = tiny.encoders()
+    windows = tiny.windows()
+    assert mean_context(old, lambda i: windows.read("eeg", i), np.arange(3)) == ()
 
 
 def test_features_that_are_not_finite_name_the_window():

@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, pipeline, transfer
 from jaxbridge.bridge import num_parameters
@@ -16,6 +17,7 @@ from jaxbridge.report.pictures import draw
 from model_ports import weights_hash
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
+from tests.jaxbridge.toy import Toy
 
 _SETTINGS = TransferSettings(
     "eeg", "ecg",
@@ -184,3 +186,28 @@ def test_an_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(InputError, match="holds something else"):
         transfer(tiny.windows(), old, new, _SETTINGS, out=tmp_path / "mine")
+
+
+@pytest.mark.parametrize("unfrozen", [False, True])
+def test_an_old_encoder_with_context_runs_on_the_mean_of_its_training_windows(unfrozen):
+    rng = np.random.default_rng(0)
+    good = tiny.windows()
+    old_signal = rng.standard_normal((80, 4, 3)) + good.labels[:, None, None]
+    windows = ArrayWindows(
+        {"old": old_signal, "ecg": good.read("ecg", np.arange(80))}, good.labels, good.splits,
+        good.class_names,
+    )
+    settings = dataclasses.replace(
+        _SETTINGS, old_modality="old", position=(1, 1),
+        head=HeadSettings(epochs=5, unfrozen=unfrozen),
+        bridge=dataclasses.replace(_SETTINGS.bridge, epochs=2),
+    )
+    _, new = tiny.encoders()
+    model = transfer(windows, Toy(rngs=nnx.Rngs(0)), new, settings).model
+    train = windows.read("old", windows.indices("train"))
+    gain = (1 + np.abs(train).mean(axis=1)).mean(axis=0)
+    np.testing.assert_allclose(model.head.context["gain"][...], gain[None], rtol=1e-5)
+    signal = windows.read("ecg", np.arange(3))
+    tokens = model.bridge(model.pooled(signal))
+    out = model.old.run(tokens, 1, 2, {"gain": np.tile(gain, (3, 1))})
+    np.testing.assert_allclose(model(signal), model.head(out.mean(axis=1)), rtol=1e-4, atol=1e-5)
