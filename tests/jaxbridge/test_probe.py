@@ -113,12 +113,12 @@ def test_penalty(penalty):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("windows", "width", "classes", "decay"),
-    [(2000, 768, 3, 0.0), (2000, 768, 3, 1.0), (1000, 2048, 2, 1.0), (1500, 512, 6, 0.7)],
+    [(2000, 768, 3, 0.0), (2000, 768, 3, 1.0), (1000, 2048, 2, 1.0), (1000, 256, 6, 0.7)],
 )
 def test_encoder_sizes(windows, width, classes, decay):
     x, y = simulate(5, windows, width, classes, decay=decay, scale=10.0**decay, shift=0.1,
                     balanced=False)
-    assert_at_minimum([x], y, classes, checked_folds=2)  # the oracle takes long
+    assert_at_minimum([x], y, classes, checked_folds=1)  # the oracle takes long
 
 
 def test_padding_changes_nothing():
