@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from jaxbridge import features as feature_checks
 from jaxbridge import logistic
@@ -123,16 +124,19 @@ def probe_layers(
             )
         )
 
-    solution = solve(features, jnp.float32)
-    # Separable classes in features of a large scale (thousands) leave float32 short of the
-    # minimum. These layers again in float64, which stays inside this block.
-    short = np.flatnonzero((solution.gap > SHORT).any(axis=1))
-    if len(short):
-        with jax.enable_x64(True):
-            again = solve(np.asarray(features)[short], jnp.float64)
-        solution = jax.tree.map(np.array, solution)
-        for found, better in zip(solution, again, strict=True):
-            found[short] = better
+    # JAX borrows eigh from scipy's OpenBLAS. Its threads wait by spinning, and on a busy machine
+    # wait for each other: 35 ms with one thread were 0.08 to 9 s with two (768 x 768, 2 cores).
+    with threadpool_limits(1, user_api="blas"):
+        solution = solve(features, jnp.float32)
+        # Separable classes in features of a large scale (thousands) leave float32 short of the
+        # minimum. These layers again in float64, which stays inside this block.
+        short = np.flatnonzero((solution.gap > SHORT).any(axis=1))
+        if len(short):
+            with jax.enable_x64(True):
+                again = solve(np.asarray(features)[short], jnp.float64)
+            solution = jax.tree.map(np.array, solution)
+            for found, better in zip(solution, again, strict=True):
+                found[short] = better
     predictions, log_loss, objective, gap, iterations = solution
     f1, balanced = held_out_scores(index, predictions, test, len(classes))
     return ProbeResult(

@@ -16,10 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from jaxbridge import features as feature_checks
 from jaxbridge.probe import held_out_scores
 from model_ports.errors import InputError
+
+# As in `jaxbridge.probe`: eigh is slower, sometimes by far, with several OpenBLAS threads.
+_ONE_THREAD = functools.partial(threadpool_limits, 1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def ridge_regression(
         raise InputError(
             f"targets: constant in held-out fold {np.argmin(spread)}; use fewer folds"
         )
-    with jax.enable_x64(True):
+    with _ONE_THREAD(), jax.enable_x64(True):
         arguments = _double(features, targets, test, penalties)
         error = np.asarray(_squared_error(*arguments))
     return 1 - error / spread[:, None]
@@ -91,7 +95,7 @@ def ridge_classification(
     labels = feature_checks.check_labels(
         labels, test.shape[1], num_classes, num_folds=len(test)
     )
-    with jax.enable_x64(True):
+    with _ONE_THREAD(), jax.enable_x64(True):
         arguments = _double(features, np.eye(num_classes)[labels], test, penalties)
         predictions = np.asarray(_predicted_classes(*arguments))
     scores = [
