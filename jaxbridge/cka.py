@@ -134,13 +134,19 @@ class Location(NamedTuple):
         return (features - self.mean) / self.scale
 
 
+def _over_layers(function, layers):
+    """Vmapped over layers; on a CPU one after another, so that each stays in the cache."""
+    on_cpu = jax.default_backend() == "cpu"
+    return lax.map(function, layers) if on_cpu else jax.vmap(function)(layers)
+
+
 @jax.jit
 def _location(features: jax.Array) -> Location:
     def one(layer):
         mean = jnp.mean(layer, axis=0, keepdims=True)
         return Location(mean, jnp.sqrt(jnp.mean((layer - mean) ** 2, keepdims=True)))
 
-    return lax.map(one, features)
+    return _over_layers(one, features)
 
 
 def _linear_sums(new: jax.Array, old: jax.Array, at_new: Location, at_old: Location):
@@ -182,7 +188,7 @@ ALL_PAIRS, SELF = "mn,ln->ml", "mn,mn->m"
 
 def _squares(features: jax.Array, at: Location) -> jax.Array:
     """Squared norm of every centred window, (layers, windows)."""
-    return lax.map(lambda x: jnp.sum(x[1].apply(x[0]) ** 2, axis=1), (features, at))
+    return _over_layers(lambda x: jnp.sum(x[1].apply(x[0]) ** 2, axis=1), (features, at))
 
 
 @jax.jit
@@ -193,8 +199,8 @@ def _feature_space(new: jax.Array, old: jax.Array, at_new: Location, at_old: Loc
         return jnp.sum(_einsum("nd,ne->de", x[1].apply(x[0]), y[1].apply(y[0])) ** 2)
 
     new_side, old_side = (new, at_new), (old, at_old)
-    with_old = lax.map(lambda x: lax.map(lambda y: norm(x, y), old_side), new_side)
-    self_new, self_old = (lax.map(lambda x: norm(x, x), side) for side in (new_side, old_side))
+    with_old = _over_layers(lambda x: _over_layers(lambda y: norm(x, y), old_side), new_side)
+    self_new, self_old = (_over_layers(lambda x: norm(x, x), side) for side in (new_side, old_side))
     # Centred features: all row sums of the Gram matrices are zero.
     diagonal_k, diagonal_l = _squares(new, at_new), _squares(old, at_old)
     zero_k, zero_l = jnp.zeros_like(diagonal_k), jnp.zeros_like(diagonal_l)
@@ -233,7 +239,7 @@ def _gram_space(
             for start, index in zip(starts, (i, j), strict=True)
         )
 
-        def one(layer):  # one after another: both blocks and their product stay in the cache
+        def one(layer):
             features, at, square_scale = layer
             a, b = (
                 at.apply(lax.dynamic_slice_in_dim(features, start, block)) for start in starts
@@ -244,7 +250,7 @@ def _gram_space(
                 k = jnp.exp(-jnp.maximum(square, 0) / (2 * square_scale)) - typical
             return jnp.where(rows[:, None] & columns, k, 0.0)
 
-        return lax.map(one, (*side, scale))
+        return _over_layers(one, (*side, scale))
 
     def add_rows(rows, values, i):
         start = jnp.minimum(i * block, n - block)
@@ -293,4 +299,4 @@ def _median_square(features: jax.Array, at: Location) -> jax.Array:
         distances = squares[:, None] + squares - 2 * _einsum("nd,md->nm", x, x)
         return jnp.median(jnp.maximum(distances[rows, columns], 0))
 
-    return lax.map(one, some)
+    return _over_layers(one, some)

@@ -1,6 +1,7 @@
 """Oracles: the definitions in NumPy float64, with whole Gram matrices."""
 
 import hypothesis.strategies as st
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,3 +150,17 @@ def test_debiased_of_a_single_outlier_is_an_error_not_nan():
 def test_bandwidth_must_be_positive():
     with pytest.raises(InputError, match="positive"):
         rbf_cka(np.eye(5)[None], np.eye(5)[None], bandwidth=0.0)
+
+
+@pytest.mark.parametrize("windows", [40, 400])  # feature space is cheaper for many windows
+@pytest.mark.parametrize("function", [linear_cka, rbf_cka])
+def test_all_layers_at_once_as_on_an_accelerator(monkeypatch, function, windows):
+    rng = np.random.default_rng(2)
+    new = rng.standard_normal((3, windows, 60)).astype(np.float32)
+    old = (new[:2, :, :50] + rng.standard_normal((2, windows, 50))).astype(np.float32)
+    one_by_one = function(new, old)
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    at_once = function(new, old)
+    jax.clear_caches()
+    np.testing.assert_allclose(at_once, one_by_one, rtol=1e-5)

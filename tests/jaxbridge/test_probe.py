@@ -2,6 +2,7 @@
 
 import warnings
 
+import jax
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -189,3 +190,19 @@ def test_bad_input(change, message):
     } | change
     with pytest.raises(InputError, match=message):
         probe_layers(**arguments)
+
+
+def test_all_layers_at_once_as_on_an_accelerator(monkeypatch):
+    """Off the CPU the solve is vmapped over layers; it ends at the same minimum."""
+    rng = np.random.default_rng(11)
+    labels = np.arange(90) % 3
+    features = rng.standard_normal((3, 90, 12)).astype(np.float32)
+    features += 0.7 * np.eye(12)[labels].astype(np.float32)
+    features[1] *= np.arange(1, 13) ** -1.0
+    folds = stratified_folds(labels, 3)
+    one_by_one = probe_layers(features, labels, folds, num_classes=3)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    at_once = probe_layers(features, labels, folds, num_classes=3)
+    np.testing.assert_allclose(at_once.objective, one_by_one.objective, rtol=1e-5)
+    np.testing.assert_array_equal(at_once.predictions, one_by_one.predictions)
+    assert at_once.converged.all()
