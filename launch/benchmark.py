@@ -1,0 +1,71 @@
+"""Measures this package against what it replaces.
+
+    python -m launch.benchmark --what=encoders --reference=CHECKOUTS --out=runs/benchmark
+
+--what=encoders: batches through every encoder beside its PyTorch original, in two processes that
+are called in turn. launch/benchmarks/pytorch_encoders.py says which checkouts --reference needs;
+without it only ours are measured.
+"""
+
+import pathlib
+import sys
+import time
+
+from absl import flags
+
+import model_ports as mp
+from launch.benchmarks import encoders
+from launch.script import run
+
+_WHAT = flags.DEFINE_enum("what", None, ["encoders"], "What to measure.")
+_MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
+_REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of the originals.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the results as JSON and CSV.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Alternations per row, at most.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lower_bound=1)
+
+
+def main() -> None:
+    if _WHAT.value is None:
+        raise mp.InputError("--what is needed: encoders.")
+    start = time.monotonic()
+
+    def tell(what: str) -> None:
+        print(f"[{time.monotonic() - start:6.1f} s] {what}", file=sys.stderr, flush=True)
+
+    settings = encoders.Settings(
+        models=_models(), batches=_batches(), reference=_reference(), dtype=_DTYPE.value,
+        rounds=_REPEATS.value, threads=_THREADS.value,
+    )
+    tell(encoders.header())
+    report = encoders.run(settings, tell)
+    if _OUT.value:
+        encoders.write(report, pathlib.Path(_OUT.value))
+    print(encoders.table(report))
+
+
+def _models() -> tuple[str, ...]:
+    models = tuple(_MODELS.value or mp.available())
+    if unknown := sorted(set(models) - set(mp.available())):
+        raise mp.InputError(
+            f"--models has {', '.join(unknown)}; there are {', '.join(mp.available())}."
+        )
+    return models
+
+
+def _batches() -> tuple[int, ...]:
+    if not all(text.isdigit() and int(text) for text in _BATCHES.value):
+        raise mp.InputError(f"--batches={','.join(_BATCHES.value)} must be numbers above 0.")
+    return tuple(sorted({int(text) for text in _BATCHES.value}))
+
+
+def _reference() -> str | None:
+    if _REFERENCE.value and not pathlib.Path(_REFERENCE.value).is_dir():
+        raise mp.InputError(f"--reference={_REFERENCE.value} is no folder.")
+    return _REFERENCE.value
+
+
+if __name__ == "__main__":
+    run(main)

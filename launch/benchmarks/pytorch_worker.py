@@ -1,0 +1,99 @@
+"""Worker that runs the PyTorch originals; started by `launch.benchmarks.worker`."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from launch.benchmarks import timing
+from launch.benchmarks.pytorch_encoders import Original, build
+from launch.benchmarks.signals import signal
+from launch.benchmarks.worker import serve
+
+
+class _Originals:
+    def __init__(self) -> None:
+        self._name, self._dtype = "", "float32"
+        self._original: Original | None = None
+        self._device: Any = None
+        self._call: Callable[[], object] | None = None
+
+    def load(self, name: str, dtype: str, reference: str) -> dict[str, Any]:
+        self._name, self._dtype = name, dtype
+        built = []
+        seconds = timing.timed(lambda: built.append(build(name, reference)))
+        import torch
+
+        torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._original = built[0]
+        self._original.module.to(self._device)
+        cuda = self._device.type == "cuda"
+        return {
+            "create_s": seconds,
+            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "version": f"torch {torch.__version__}",
+            "layers": len(self._original.layers),
+        }
+
+    def prepare(self, what: str, batch: int) -> dict[str, Any]:
+        """Runs `what` once: "embed", or a pass with a hook on one layer or on all of them."""
+        import torch
+
+        layers = self._original.layers
+        hooked = {"embed": [], "hook": [layers[len(layers) // 2]], "hooks": layers}[what]
+        timing.reset_peak_memory()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        x = torch.from_numpy(signal(self._name, batch)).to(self._device)
+
+        def call() -> None:
+            with torch.inference_mode(), self._precision(), _token_means(hooked):
+                self._original.forward(x)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+
+        self._call = call
+        return {"first_s": timing.timed(call)}
+
+    def call(self) -> timing.Seconds:
+        return timing.timed(self._call)
+
+    def peak(self) -> int:
+        """Peak memory since `prepare`, bytes: of the accelerator, or of the process on a CPU."""
+        import torch
+
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        return timing.peak_memory_bytes()
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        import torch
+
+        if self._dtype == "float32":
+            return contextlib.nullcontext()
+        # The originals do not all run with weights in bfloat16: FFT and norms have no such form.
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+
+
+@contextlib.contextmanager
+def _token_means(layers: Any) -> Any:
+    """Hooks that keep the mean over tokens of the layers' inputs and outputs."""
+    kept = []
+
+    def hook(module: Any, inputs: tuple, output: Any) -> None:
+        del module
+        for x in (inputs[0], output[0] if isinstance(output, tuple) else output):
+            kept.append(x.float().mean(dim=tuple(range(1, x.dim() - 1)) or None))
+
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+if __name__ == "__main__":
+    originals = _Originals()
+    serve({name: getattr(originals, name) for name in ("load", "prepare", "call", "peak")})
