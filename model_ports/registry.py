@@ -49,9 +49,24 @@ def create(name: str, *, rngs: nnx.Rngs, **config_overrides: Any) -> Encoder:
     return found.module(found.config.override(**config_overrides), rngs=rngs)
 
 
-def abstract(name: str, config: EncoderConfig) -> Encoder:
-    """Returns the encoder with shapes in place of weights, which takes no memory."""
-    return nnx.eval_shape(lambda: port(name).module(config, rngs=nnx.Rngs(0)))
+def abstract(
+    name: str, config: EncoderConfig | None = None, /, **config_overrides: Any
+) -> Encoder:
+    """Returns the encoder with shapes in place of weights, which takes no memory.
+
+    It goes wherever shapes are enough: `jax.eval_shape`, `jax.jit(...).lower`, `partition_specs`.
+
+    Args:
+        name: one of `available()`.
+        config: a whole configuration, in place of the published one.
+        **config_overrides: as for `create`.
+
+    Raises:
+        InputError: unknown name, or an override that the configuration does not have.
+    """
+    found = port(name)
+    config = (config or found.config).override(**config_overrides)
+    return nnx.eval_shape(lambda: found.module(config, rngs=nnx.Rngs(0)))
 
 
 def from_state_dict(
