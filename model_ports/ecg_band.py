@@ -33,6 +33,6 @@ def band_passed(signal: jax.Array, *, old_hz: float, new_hz: float, resampling: 
     Raises:
         InputError: the signal is too short for the filter, 0.906 s, or for the resampling.
     """
-    signal = resample(signal, old_hz, _FILTER_HZ, resampling)
+    signal = resample(signal, old_hz=old_hz, new_hz=_FILTER_HZ, method=resampling)
     signal = fir_bandpass(signal, _FILTER_HZ, _LOW_HZ, _HIGH_HZ, _ORDER)
-    return zscore(resample(signal, _FILTER_HZ, new_hz, resampling))
+    return zscore(resample(signal, old_hz=_FILTER_HZ, new_hz=new_hz, method=resampling))

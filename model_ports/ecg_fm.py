@@ -8,7 +8,7 @@ which leaves the pre-training mask on.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,20 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from model_ports import ecg_leads, torch_init
 from model_ports import state_dict as sd
-from model_ports import torch_init
 from model_ports import wav2vec2 as w2v
-from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
+from model_ports.encoder import Encoder, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.port import Port, Prefix
+from model_ports.recording_checks import check_description, check_samples
+from model_ports.resampling import resample
+from model_ports.scaling import to_unit_peak, zscore
 
 _POS_CONV = "conv_pos.pos_conv.0"
 _STEM = "feature_extractor.conv_layers"
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+# No filter makes this a limit; it is twice the 47 Hz up to which BioX-Bridge keeps ECG elsewhere.
+_MIN_SAMPLING_RATE_HZ = 94.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EcgFmConfig(EncoderConfig):
+class EcgFmConfig(w2v.Wav2Vec2Config):
     """ECG-FM's hyper-parameters; the defaults are fairseq-signals' recipe that its authors name.
 
     Attributes:
@@ -41,39 +45,21 @@ class EcgFmConfig(EncoderConfig):
     name: str = "ecg_fm"
     sampling_rate_hz: float = 500.0
     unit: str = "z-score"
-    leads: tuple[str, ...] | None = LEADS
-    depth: int = 12
-    features: int = 768
-    num_heads: int = 12
-    mlp_features: int = 3072
+    leads: tuple[str, ...] | None = ecg_leads.STANDARD_LEADS
     conv_channels: tuple[int, ...] = (256, 256, 256, 256)
     conv_kernels: tuple[int, ...] = (2, 2, 2, 2)
     conv_strides: tuple[int, ...] = (2, 2, 2, 2)
-    position_kernel: int = 128
-    position_groups: int = 16
     layer_norm_first: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.leads:
             raise InputError("ECG-FM needs lead names: pass leads=('I', 'II', ...).")
-        if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides):
-            raise InputError("conv_channels, conv_kernels and conv_strides must be equally long.")
         if self.conv_channels[-1] == self.features:
             raise InputError(
                 f"features={self.features} must differ from the stem's last channels: "
                 "the published model then drops the projection between them."
             )
-        for name in ("num_heads", "position_groups"):
-            if self.features % getattr(self, name):
-                raise InputError(
-                    f"features={self.features} does not divide into {name}={getattr(self, name)}."
-                )
-
-    @property
-    def min_samples(self) -> int:
-        """The shortest signal, in samples, that gives one token."""
-        return w2v.min_samples(self.conv_kernels, self.conv_strides)
 
 
 class EcgFm(Encoder):
@@ -110,15 +96,54 @@ class EcgFm(Encoder):
     def num_layers(self) -> int:
         return self.config.depth
 
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        missing_leads: str | None = None,
+        resampling: str = "linear",
+    ) -> jax.Array:
+        """Resamples to 500 Hz and z-scores each lead, as the authors and BioX-Bridge do.
+
+        Args:
+            recording: ECG, (batch, leads, samples).
+            sampling_rate_hz: at least 94 Hz.
+            leads: see `model_ports.ecg_leads.standard_names`; put in the order of `config.leads`.
+            unit: moot, since leads are z-scored: "V", "mV", "uV", "a.u." or "counts".
+            missing_leads: must be given where the recording lacks some of `config.leads`: "zero"
+                or "repeat", see `model_ports.ecg_leads.arrange`. The stem reads all leads
+                together, so "none" is for an encoder created with these leads only.
+            resampling: "linear", as published, which folds what lies above 250 Hz back into the
+                band, or "polyphase", with an anti-alias filter.
+
+        Returns:
+            (batch, len(config.leads), samples at 500 Hz).
+
+        Raises:
+            InputError: see `Encoder.prepare`.
+        """
+        given = check_description(
+            recording, sampling_rate_hz, leads, unit, model="ECG-FM",
+            min_sampling_rate_hz=_MIN_SAMPLING_RATE_HZ,
+        )
+        wanted = ecg_leads.standard_names(self.config.leads, "ECG-FM's config.leads")
+        names = ecg_leads.standard_names(given.leads, "ECG-FM")
+        rows = ecg_leads.arrange(names, wanted, missing_leads, "ECG-FM", can_do_without=False)
+        check_samples(given, "ECG-FM")
+        signal = resample(
+            to_unit_peak(given.signal), old_hz=given.sampling_rate_hz,
+            new_hz=self.config.sampling_rate_hz, method=resampling,
+        )
+        self.config.check_length(signal.shape[2])
+        return ecg_leads.place(zscore(signal), rows)
+
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, leads, samples), z-scored at 500 Hz -> (batch, tokens, features)."""
         check_signal(signal, ("batch", len(self.config.leads), "samples"), "ECG-FM")
-        if signal.shape[2] < self.config.min_samples:
-            raise InputError(
-                f"ECG-FM needs at least {self.config.min_samples} samples "
-                f"({self.config.min_samples / self.config.sampling_rate_hz:g} s), "
-                f"not {signal.shape[2]}."
-            )
+        self.config.check_length(signal.shape[2])
         x = jnp.asarray(signal, jnp.dtype(self.config.dtype)).transpose(0, 2, 1)
         x = self.projection(self.projection_norm(self.feature_extractor(x)))
         x = w2v.add_positions(x, self.position_conv)

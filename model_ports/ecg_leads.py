@@ -14,7 +14,6 @@ from model_ports.errors import InputError
 # (fairseq-signals, scripts/preprocess/ecg/preprocess.py).
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 UNSTATED = "ECG"
-MISSING = ("none", "zero", "repeat")
 
 _PREFIX = re.compile(r"^((ECG|EKG)[\s_:.-]*)?(LEAD[\s_:.-]*)?", re.IGNORECASE)
 _BY_UPPER = {name.upper(): name for name in STANDARD_LEADS}
@@ -44,7 +43,8 @@ def standard_names(leads: Sequence[str], model: str) -> tuple[str, ...]:
 
 
 def arrange(
-    leads: Sequence[str], wanted: Sequence[str], missing_leads: str | None, model: str
+    leads: Sequence[str], wanted: Sequence[str], missing_leads: str | None, model: str, *,
+    can_do_without: bool = True,
 ) -> np.ndarray:
     """Says which lead of a recording goes into which place of the model's input.
 
@@ -55,25 +55,28 @@ def arrange(
             left out; "zero": their places are filled with zeros; "repeat": their places take the
             recording's leads in turn, in the model's order.
         model: what messages call the encoder.
+        can_do_without: the model takes fewer leads too, so that "none" is allowed.
 
     Returns:
         For each place an index into `leads`, or -1 for zeros.
 
     Raises:
-        InputError: leads are missing and `missing_leads` does not say what to do, or has no such
-            value; a lead that the model does not take; "zero" for a lead of unstated name.
+        InputError: leads are missing and `missing_leads` does not say what to do, or what cannot
+            be done; a lead that the model does not take; "zero" for a lead of unstated name.
     """
-    if missing_leads is not None and missing_leads not in MISSING:
-        raise InputError(
-            f"{model}: missing_leads={missing_leads!r} is unknown; "
-            f"use one of {', '.join(map(repr, MISSING))}."
-        )
     leads = list(leads)
-    if len(leads) < len(wanted) and missing_leads is None:
+    choices = {
+        "none": "to leave them out", "zero": "to fill them with zeros",
+        "repeat": "to repeat what is there",
+    }
+    if not can_do_without and len(leads) < len(wanted):
+        del choices["none"]
+    if missing_leads not in choices and (missing_leads or len(leads) < len(wanted)):
+        remedies = ", ".join(f"{choice!r} {what}" for choice, what in choices.items())
         raise InputError(
             f"{model} takes {len(wanted)} leads ({', '.join(wanted)}), the recording has "
-            f"{', '.join(leads)}. Say what becomes of the others: missing_leads='none' to leave "
-            "them out, 'zero' to fill them with zeros, or 'repeat' to repeat what is there."
+            f"{', '.join(leads)}, and missing_leads is {missing_leads!r}. "
+            f"Say what becomes of the other leads: missing_leads={remedies}."
         )
     if leads == [UNSTATED]:
         if missing_leads == "zero" and len(wanted) > 1:

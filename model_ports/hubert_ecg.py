@@ -7,7 +7,7 @@ z-normalised ECG at 100 Hz, the leads one after the other in time. The published
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,18 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from model_ports import ecg_band, ecg_leads, torch_init
 from model_ports import state_dict as sd
-from model_ports import torch_init
 from model_ports import wav2vec2 as w2v
-from model_ports.encoder import Encoder, EncoderConfig, check_signal
+from model_ports.encoder import Encoder, check_signal
 from model_ports.errors import InputError
 from model_ports.port import Port, Prefix
+from model_ports.recording_checks import check_description, check_samples
+from model_ports.scaling import to_unit_peak
 
 _POS_CONV = "encoder.pos_conv_embed.conv"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HubertEcgConfig(EncoderConfig):
+class HubertEcgConfig(w2v.Wav2Vec2Config):
     """HuBERT-ECG's hyper-parameters; the defaults are the published small model.
 
     Its heads are 64 wide in the small and base model, 80 in the large one.
@@ -42,23 +44,6 @@ class HubertEcgConfig(EncoderConfig):
     conv_channels: tuple[int, ...] = (512, 512, 512, 512, 512)
     conv_kernels: tuple[int, ...] = (10, 3, 3, 2, 2)
     conv_strides: tuple[int, ...] = (4, 2, 2, 2, 2)
-    position_kernel: int = 128
-    position_groups: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides):
-            raise InputError("conv_channels, conv_kernels and conv_strides must be equally long.")
-        for name in ("num_heads", "position_groups"):
-            if self.features % getattr(self, name):
-                raise InputError(
-                    f"features={self.features} does not divide into {name}={getattr(self, name)}."
-                )
-
-    @property
-    def min_samples(self) -> int:
-        """The shortest signal, in samples, that gives one token."""
-        return w2v.min_samples(self.conv_kernels, self.conv_strides)
 
 
 class HubertEcg(Encoder):
@@ -88,15 +73,58 @@ class HubertEcg(Encoder):
     def num_layers(self) -> int:
         return self.config.depth
 
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        missing_leads: str | None = None,
+        resampling: str = "linear",
+    ) -> jax.Array:
+        """Band-passes, resamples to 100 Hz, z-scores each lead, lays the leads end to end.
+
+        As BioX-Bridge does (see `model_ports.ecg_band`); the authors' own pre-training scaled each
+        lead to -1 .. 1 instead.
+
+        Args:
+            recording: ECG, (batch, leads, samples), longer than 0.906 s.
+            sampling_rate_hz: at least 94 Hz.
+            leads: see `model_ports.ecg_leads.standard_names`; put in the order I II III aVR aVL aVF
+                V1 .. V6.
+            unit: moot, since leads are z-scored: "V", "mV", "uV", "a.u." or "counts".
+            missing_leads: must be given where the recording has fewer than 12 leads, see
+                `model_ports.ecg_leads.arrange`. BioX-Bridge uses "none".
+            resampling: "linear", as BioX-Bridge does, or "polyphase", with an anti-alias filter.
+                Linear interpolation to 500 Hz folds what lies above 250 Hz back into the band.
+
+        Returns:
+            (batch, leads * samples at 100 Hz), with the leads left by `missing_leads`.
+
+        Raises:
+            InputError: see `Encoder.prepare`.
+        """
+        given = check_description(
+            recording, sampling_rate_hz, leads, unit, model="HuBERT-ECG",
+            min_sampling_rate_hz=ecg_band.MIN_SAMPLING_RATE_HZ,
+        )
+        names = ecg_leads.standard_names(given.leads, "HuBERT-ECG")
+        rows = ecg_leads.arrange(names, ecg_leads.STANDARD_LEADS, missing_leads, "HuBERT-ECG")
+        check_samples(given, "HuBERT-ECG")
+        signal = ecg_band.band_passed(
+            to_unit_peak(given.signal), old_hz=given.sampling_rate_hz,
+            new_hz=self.config.sampling_rate_hz, resampling=resampling,
+        )
+        signal = ecg_leads.place(signal, rows)
+        signal = signal.reshape(len(signal), -1)
+        self.config.check_length(signal.shape[1])
+        return signal
+
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, samples), z-scored at 100 Hz, leads end to end -> (batch, tokens, features)."""
         check_signal(signal, ("batch", "samples"), "HuBERT-ECG")
-        if signal.shape[1] < self.config.min_samples:
-            raise InputError(
-                f"HuBERT-ECG needs at least {self.config.min_samples} samples "
-                f"({self.config.min_samples / self.config.sampling_rate_hz:g} s), "
-                f"not {signal.shape[1]}."
-            )
+        self.config.check_length(signal.shape[1])
         x = self.feature_extractor(jnp.asarray(signal, jnp.dtype(self.config.dtype))[..., None])
         x = self.projection(self.projection_norm(x))
         return self.norm(w2v.add_positions(x, self.position_conv))

@@ -1,8 +1,9 @@
 """Resampling along the last axis, in JAX. Lengths and rates are static, so are the weights.
 
-All functions take (..., samples) float32 and are meant to be called inside a jitted function.
+All functions take (..., samples) float32; those but `resample` are to be called inside jit.
 """
 
+import functools
 from fractions import Fraction
 
 import jax
@@ -17,7 +18,8 @@ METHODS = ("linear", "polyphase")
 _MAX_FACTOR = 1000
 
 
-def resample(signal: jax.Array, old_hz: float, new_hz: float, method: str) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("old_hz", "new_hz", "method"))
+def resample(signal: jax.Array, *, old_hz: float, new_hz: float, method: str) -> jax.Array:
     """Applies `linear` or `polyphase`; the signal itself where the rates are equal.
 
     Raises:

@@ -24,6 +24,7 @@ def to_unit_peak(signal: np.ndarray) -> np.ndarray:
     return (centred / np.abs(centred).max(axis=-1, keepdims=True)).astype(np.float32)
 
 
+@jax.jit
 def zscore(signal: jax.Array) -> jax.Array:
     """Zero mean and unit standard deviation (ddof 0) along the last axis.
 

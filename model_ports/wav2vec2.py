@@ -1,5 +1,6 @@
 """The parts that HuBERT-ECG and ECG-FM inherit from wav2vec 2.0 (Baevski et al., 2020)."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -8,10 +9,54 @@ import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports.encoder import EncoderConfig
+from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads, split_heads
 
 _KAIMING = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
 _NORMAL = nnx.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wav2Vec2Config(EncoderConfig):
+    """The hyper-parameters that HuBERT-ECG and ECG-FM share; the defaults are the base size."""
+
+    depth: int = 12
+    features: int = 768
+    num_heads: int = 12
+    mlp_features: int = 3072
+    conv_channels: tuple[int, ...]
+    conv_kernels: tuple[int, ...]
+    conv_strides: tuple[int, ...]
+    position_kernel: int = 128
+    position_groups: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides):
+            raise InputError("conv_channels, conv_kernels and conv_strides must be equally long.")
+        for name in ("num_heads", "position_groups"):
+            if self.features % getattr(self, name):
+                raise InputError(
+                    f"features={self.features} does not divide into {name}={getattr(self, name)}."
+                )
+
+    @property
+    def min_samples(self) -> int:
+        """The shortest signal, in samples, that gives one token."""
+        samples = 1
+        layers = zip(self.conv_kernels, self.conv_strides, strict=True)
+        for kernel, stride in reversed(list(layers)):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def check_length(self, samples: int) -> None:
+        """Refuses a signal of too few samples for one token."""
+        if samples < self.min_samples:
+            raise InputError(
+                f"{self.name} needs at least {self.min_samples} samples "
+                f"({self.min_samples / self.sampling_rate_hz:g} s), not {samples}."
+            )
 
 
 class ConvStem(nnx.Module):
@@ -40,14 +85,6 @@ class ConvStem(nnx.Module):
             x = conv(x)
             x = gelu(self.norm(x) if i == 0 else x)
         return x
-
-
-def min_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Returns the shortest signal, in samples, of which the stem makes one token."""
-    samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
 
 
 class Attention(nnx.Module):
