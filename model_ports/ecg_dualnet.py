@@ -24,7 +24,7 @@ from model_ports import state_dict as sd
 from model_ports import torch_init
 from model_ports.axial_attention import AxialAttention, axial_attention
 from model_ports.batch_norm import BatchNorm, batch_norm
-from model_ports.encoder import Activations, Encoder, EncoderConfig, check_signal, token_mean
+from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads, split_heads
 from model_ports.port import Port
@@ -325,16 +325,11 @@ class EcgDualnet(Encoder):
     def logits(self, tokens: jax.Array, context: jax.Array) -> jax.Array:
         """The published classifier on the last layer's output, (batch, classes)."""
         self._check_context(context)
-        return self._classify(token_mean(tokens), context)
+        return self.out(self.act(self.hidden(token_mean(tokens))) + context)
 
-    def activations(self, signal: jax.Array) -> Activations:
-        """As `Encoder.activations`; `final` is the published model's class probabilities."""
-        found = super().activations(signal)
-        logits = self._classify(found.outputs[-1], self.context(signal))
-        return found._replace(final=jax.nn.softmax(logits))
-
-    def _classify(self, pooled: jax.Array, context: jax.Array) -> jax.Array:
-        return self.out(self.act(self.hidden(pooled)) + context)
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
+        """The published model's class probabilities, (batch, classes)."""
+        return jax.nn.softmax(self.logits(tokens, context))
 
     def _lead(self, signal: jax.Array) -> jax.Array:
         check_signal(signal, ("batch", 1, "samples"), "ECG-DualNet")

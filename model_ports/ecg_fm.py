@@ -153,8 +153,9 @@ class EcgFm(Encoder):
         del context
         return self.layers[i](tokens)
 
-    def readout(self, tokens: jax.Array) -> jax.Array:
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
         """Token mean; with `layer_norm_first` of the normalised tokens, as the published model."""
+        del context
         return token_mean(self.norm(tokens) if self.config.layer_norm_first else tokens)
 
 

@@ -1,7 +1,7 @@
 """The contract that every converted encoder keeps."""
 
 import dataclasses
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -44,13 +44,20 @@ class EncoderConfig:
         return dataclasses.replace(self, **overrides)
 
 
+Pool = Literal["mean", "max", "cls"]
+POOLS: tuple[Pool, ...] = ("mean", "max", "cls")
+
+
 class Activations(NamedTuple):
-    """Token means of one forward pass.
+    """Pooled tokens of one forward pass.
+
+    Where a layer's input is the output of the one before, both are the same array object.
 
     Attributes:
-        inputs: per layer, the mean over tokens of its input, (batch, features).
-        outputs: per layer, the mean over tokens of its output, (batch, features).
-        final: the embedding that the published model ends with, (batch, features).
+        inputs: per layer, its input pooled over tokens, (batch, features) float32.
+        outputs: per layer, its output pooled over tokens, (batch, features) float32.
+        final: the embedding that the published model ends with, (batch, features), whatever the
+            pooling.
     """
 
     inputs: tuple[jax.Array, ...]
@@ -63,9 +70,13 @@ class Encoder(nnx.Module):
 
     `run(embed(x), 0, num_layers, context(x))` equals `encoder(x)`. `start` and `stop` are Python
     integers, so that a compiled suffix contains the suffix only.
+
+    Attributes:
+        class_token: which token of every layer is the class token, None where there is none.
     """
 
     config: EncoderConfig
+    class_token: int | None = None
 
     @property
     def num_layers(self) -> int:
@@ -88,8 +99,9 @@ class Encoder(nnx.Module):
         """Applies layer `i` alone."""
         raise NotImplementedError
 
-    def readout(self, tokens: jax.Array) -> jax.Array:
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
         """Returns the published embedding, (batch, features), from the last layer's output."""
+        del context
         return token_mean(tokens)
 
     def run(self, tokens: jax.Array, start: int, stop: int, context: Any = ()) -> jax.Array:
@@ -111,15 +123,35 @@ class Encoder(nnx.Module):
         """Returns the last layer's output, (batch, tokens, features)."""
         return self.run(self.embed(signal), 0, self.num_layers, self.context(signal))
 
-    def activations(self, signal: jax.Array) -> Activations:
-        """Returns the token means of every layer from one pass over the signal."""
+    def activations(self, signal: jax.Array, pool: Pool = "mean") -> Activations:
+        """Returns the pooled tokens of every layer from one pass over the signal.
+
+        Args:
+            signal: as `embed` takes it.
+            pool: "mean" over tokens, "max" over tokens (each feature on its own), or "cls", the
+                class token.
+
+        Raises:
+            InputError: an unknown pooling, or "cls" for an encoder without a class token.
+        """
         tokens, context = self.embed(signal), self.context(signal)
-        inputs, outputs = [], []
+        pooled = [self.pooled(tokens, pool)]
         for i in range(self.num_layers):
-            inputs.append(token_mean(tokens))
             tokens = self.layer(i, tokens, context)
-            outputs.append(token_mean(tokens))
-        return Activations(tuple(inputs), tuple(outputs), self.readout(tokens))
+            pooled.append(self.pooled(tokens, pool))
+        return Activations(tuple(pooled[:-1]), tuple(pooled[1:]), self.readout(tokens, context))
+
+    def pooled(self, tokens: jax.Array, pool: Pool) -> jax.Array:
+        """Returns a layer's tokens pooled to (batch, features) float32; see `activations`."""
+        if pool == "mean":
+            return token_mean(tokens)
+        if pool == "max":
+            return jnp.max(tokens, axis=1).astype(jnp.float32)
+        if pool != "cls":
+            raise InputError(f"pooling {pool!r} is unknown; use one of {', '.join(POOLS)}.")
+        if self.class_token is None:
+            raise InputError(f"{self.config.name} has no class token; pool by mean or max.")
+        return tokens[:, self.class_token].astype(jnp.float32)
 
     def layer_shape(self, i: int, signal_shape: tuple[int, ...]) -> tuple[int, int]:
         """Returns (tokens, features) of layer `i`'s input, without running anything.

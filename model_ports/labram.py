@@ -154,6 +154,8 @@ class Block(nnx.Module):
 class Labram(Encoder):
     """LaBraM as an encoder: token 0 is the class token, then lead-major one-second patches."""
 
+    class_token = 0
+
     def __init__(self, config: LabramConfig, *, rngs: nnx.Rngs):
         self.config = config
         dim = config.features
@@ -196,8 +198,9 @@ class Labram(Encoder):
         del context
         return self.blocks[i](tokens)
 
-    def readout(self, tokens: jax.Array) -> jax.Array:
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
         """LayerNorm of the mean over patch tokens, class token left out."""
+        del context
         return self.fc_norm(token_mean(tokens[:, 1:]))
 
 

@@ -23,13 +23,7 @@ from flax import nnx
 
 from model_ports import ricker, torch_init
 from model_ports import state_dict as sd
-from model_ports.encoder import (
-    Activations,
-    Encoder,
-    EncoderConfig,
-    check_signal,
-    token_mean,
-)
+from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads
 from model_ports.port import Port, Prefix
@@ -207,16 +201,6 @@ class Normwear(Encoder):
     def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
         """LayerNorm of each channel's class token, (batch, channels, features)."""
         return self.norm(_by_channel(tokens, context)[:, :, 0])
-
-    def activations(self, signal: jax.Array) -> Activations:
-        """As `Encoder.activations`, but `final` keeps the channels: (batch, channels, features)."""
-        tokens, context = self.embed(signal), self.context(signal)
-        inputs, outputs = [], []
-        for i in range(self.num_layers):
-            inputs.append(token_mean(tokens))
-            tokens = self.layer(i, tokens, context)
-            outputs.append(token_mean(tokens))
-        return Activations(tuple(inputs), tuple(outputs), self.readout(tokens, context))
 
 
 def _by_channel(tokens: jax.Array, context: Any) -> jax.Array:

@@ -152,7 +152,8 @@ class Papagei(Encoder):
         """Token mean of the normalised, rectified output of the last block."""
         return token_mean(jax.nn.relu(self.norm(tokens)))
 
-    def readout(self, tokens: jax.Array) -> jax.Array:
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
+        del context
         return self.embedding(self.pool(tokens)).astype(jnp.float32)
 
     def heads(self, tokens: jax.Array) -> Heads:

@@ -8,7 +8,7 @@ from flax import nnx
 
 from model_ports import state_dict as sd
 from model_ports import torch_init
-from model_ports.encoder import Activations, Encoder, check_signal, token_mean
+from model_ports.encoder import Activations, Encoder, Pool, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.port import Port
 from model_ports.tiny_biomoe import efficientvit, spectformer
@@ -143,17 +143,18 @@ class TinyBiomoe(Encoder):
         gate = jnp.clip(self.gate(jax.nn.elu(result)), 0, 1)
         return self.expert_norm(result) * gate
 
-    def activations(self, signal: jax.Array) -> Activations:
+    def activations(self, signal: jax.Array, pool: Pool = "mean") -> Activations:
         image = self._image(signal)
         pixels = image.reshape(image.shape[0], -1, 3)
         inputs, outputs = [], []
 
         def through(tokens: jax.Array, start: int, stop: int) -> jax.Array:
             for i in range(start, stop):
-                tokens = self._enter(i, tokens, ())
-                inputs.append(token_mean(tokens))
-                tokens = self.layer(i, tokens, ())
-                outputs.append(token_mean(tokens))
+                entered = self._enter(i, tokens, ())
+                is_output = entered is tokens and i > start
+                inputs.append(outputs[-1] if is_output else self.pooled(entered, pool))
+                tokens = self.layer(i, entered, ())
+                outputs.append(self.pooled(tokens, pool))
             return tokens
 
         first = self.spectformer.result(through(self.spectformer.stem(image), 0, _VIT))
