@@ -1,47 +1,78 @@
-"""Token means of all layers of an encoder, in one pass over the windows."""
+"""Pooled features of all layers of an encoder, in one pass over the windows."""
 
-
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxbridge.sweep import Read, sweep
+from jaxbridge.feature_layout import FeatureLayout
+from jaxbridge.sweep import Read, batches, sweep
 from model_ports import Activations, Encoder
-from model_ports.encoder import token_mean
+from model_ports.encoder import Pool, token_mean
 from model_ports.errors import InputError
 
 
 def capture(
-    encoder: Encoder, read: Read, indices: np.ndarray, *, batch_size: int = 32,
-    what: str = "capturing layers",
+    encoder: Encoder, read: Read, indices: np.ndarray, *, pool: Pool = "mean",
+    batch_size: int = 32, what: str = "capturing layers",
 ) -> Activations:
-    """Returns the token means of every layer's input and output, (windows, features) each.
+    """Returns the pooled input and output of every layer, (windows, features) each, in memory.
+
+    For more windows than memory holds, `jaxbridge.feature_store.ensure_features`.
 
     Args:
         encoder: any encoder.
         read: reads signals by window index.
         indices: (n,) which windows.
+        pool: as for `Encoder.activations`.
         batch_size: windows per compiled call.
         what: for the progress line.
 
     Raises:
-        InputError: a layer's features are not finite, or the encoder does not tell windows apart.
+        InputError: a layer's features are not finite, or the encoder does not fit.
     """
-    found = sweep(
-        lambda encoder, signal: encoder.activations(signal), encoder, read, indices,
-        batch_size=batch_size, what=what,
+    layout = FeatureLayout.of(encoder, read(indices[:1]).shape[1:], pool)
+    rows = captured_rows(
+        encoder, layout, read, indices, pool=pool, batch_size=batch_size, what=what
     )
-    for i, features in enumerate(found.outputs):
-        if not np.isfinite(features).all():
-            window = indices[np.argmin(np.isfinite(features).all(axis=1))]
+    return layout.activations(np.concatenate(list(rows)))
+
+
+def captured_rows(
+    encoder: Encoder, layout: FeatureLayout, read: Read, indices: np.ndarray, *, pool: Pool,
+    batch_size: int, what: str, start: int = 0, devices: list[jax.Device] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yields the features of consecutive windows as rows, (k, layout.row_width) float32.
+
+    Args:
+        encoder: any encoder.
+        layout: what a row holds, of this encoder and pooling.
+        read, indices, batch_size, what, start, devices: see `jaxbridge.sweep.batches`.
+        pool: as for `Encoder.activations`.
+
+    Raises:
+        InputError: features that are not finite, naming the first such layer and window.
+    """
+    for rows in batches(
+        layout.function(pool), encoder, read, indices, batch_size=batch_size, start=start,
+        what=what, devices=devices,
+    ):
+        finite = np.isfinite(rows)
+        if not finite.all():
+            name, row = min(
+                ((name, np.argmin(finite[:, columns].all(axis=1)))
+                 for name, columns in layout.columns().items() if not finite[:, columns].all()),
+                key=lambda found: found[1],
+            )  # fmt: skip
+            side, _, layer = name.partition("_")
+            where = f"the {side} of layer {layer}" if layer else "the final embedding"
             raise InputError(
-                f"layer {i} of {encoder.config.name} gives NaN or infinity for window {window}; "
-                "check that window's signal and the encoder's weights."
+                f"{where} of {encoder.config.name} is NaN or infinite for window "
+                f"{indices[start + row]}; check that window's signal and the encoder's weights."
             )
-    return found
-
-
+        start += len(rows)
+        yield rows
 
 
 def capture_targets(
@@ -82,12 +113,11 @@ def mean_context(
     signal = jax.ShapeDtypeStruct(read(indices[:1]).shape, np.float32)
     if not jax.tree.leaves(jax.eval_shape(lambda e, x: e.context(x), encoder, signal)):
         return ()
-    total, chunk = None, 16 * batch_size  # contexts may be large: summed chunk by chunk
-    for start in range(0, len(indices), chunk):
-        found = sweep(
-            lambda e, x: e.context(x), encoder, read, indices[start : start + chunk],
-            batch_size=batch_size, what="averaging the context",
-        )
+    total = None
+    for found in batches(
+        lambda e, x: e.context(x), encoder, read, indices, batch_size=batch_size,
+        what="averaging the context",
+    ):
         sums = jax.tree.map(lambda c: c.sum(axis=0, keepdims=True, dtype=np.float64), found)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     return jax.tree.map(lambda c: (c / len(indices)).astype(np.float32), total)

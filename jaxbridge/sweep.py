@@ -1,6 +1,8 @@
 """Applying a compiled function to many windows, batch by batch, over all local devices."""
 
-from collections.abc import Callable
+import collections
+import concurrent.futures
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -9,9 +11,12 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxbridge.progress import progress
+from model_ports.errors import InputError
 
-# Reads windows by index: (k,) indices -> (k, ...) array.
+# Reads windows by index: (k,) indices -> (k, ...) array. Called from a thread of the sweep's.
 Read = Callable[[np.ndarray], np.ndarray]
+# Batches that are read ahead.
+_AHEAD = 2
 
 
 def sweep(
@@ -26,8 +31,35 @@ def sweep(
 ) -> Any:
     """Returns `function(module, windows)` for all windows, on the host.
 
-    The module is replicated, each batch is split over the devices, the last one is padded, and the
-    next one is read while the devices work.
+    Args:
+        function, module, read, indices, batch_size, what, devices: see `batches`.
+
+    Returns:
+        The function's pytree with (n, ...) NumPy arrays.
+    """
+    done = list(
+        batches(
+            function, module, read, indices, batch_size=batch_size, what=what, devices=devices
+        )
+    )
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
+
+
+def batches(
+    function: Callable[[Any, jax.Array], Any],
+    module: nnx.Module,
+    read: Read,
+    indices: np.ndarray,
+    *,
+    batch_size: int = 32,
+    start: int = 0,
+    what: str,
+    devices: list[jax.Device] | None = None,
+) -> Iterator[Any]:
+    """Yields `function(module, windows)` batch by batch, on the host.
+
+    The module is replicated, each batch is split over the devices, and the last one is padded.
+    While the devices work, the next batches are read and the caller uses the one before.
 
     Args:
         function: (module, batch of windows) -> arrays with a leading window axis.
@@ -35,30 +67,59 @@ def sweep(
         read: reads windows by index.
         indices: (n,) which windows.
         batch_size: windows per call; rounded up to a multiple of the number of devices.
+        start: leaves out indices[:start]. At a multiple of the rounded batch size, batches are the
+            same as without it, and so is every bit of the result.
         what: for the progress line.
         devices: defaults to all local devices.
 
-    Returns:
-        The function's pytree with (n, ...) NumPy arrays.
+    Yields:
+        The function's pytree with (k, ...) NumPy arrays, for consecutive parts of `indices`.
+
+    Raises:
+        InputError: no windows.
     """
+    if not len(indices):
+        raise InputError(f"{what}: there are no windows; give at least one index.")
     devices = devices or jax.local_devices()
     mesh = Mesh(np.array(devices), ("batch",))
     split = NamedSharding(mesh, PartitionSpec("batch"))
-    module = jax.device_put(module, NamedSharding(mesh, PartitionSpec()))
-    compiled = jax.jit(function)
-    size = -(-min(batch_size, len(indices)) // len(devices)) * len(devices)
-    starts = range(0, len(indices), size)
-    done, running = [], None
-    for start in progress(starts, total=len(starts), what=what, unit="step"):
-        rows = indices[start : start + size]
+    # Plain leaves: flattening a module anew costs milliseconds per call.
+    leaves, structure = jax.tree.flatten(
+        jax.device_put(module, NamedSharding(mesh, PartitionSpec()))
+    )
+    compiled = jax.jit(lambda leaves, x: function(jax.tree.unflatten(structure, leaves), x))
+    size = call_size(batch_size, len(indices), devices)
+
+    def load(rows: np.ndarray) -> jax.Array:
         windows = np.asarray(read(rows))
-        pad = [(0, size - len(rows))] + [(0, 0)] * (windows.ndim - 1)
-        batch = jax.device_put(np.pad(windows, pad, mode="edge"), split)
+        if missing := size - len(rows):
+            windows = np.concatenate([windows, np.repeat(windows[-1:], missing, axis=0)])
+        return jax.device_put(windows, split)
+
+    parts = [indices[i : i + size] for i in range(start, len(indices), size)]
+    reader = concurrent.futures.ThreadPoolExecutor(1, "reader")
+    try:
+        waiting = collections.deque(reader.submit(load, rows) for rows in parts[:_AHEAD])
+        running = None
+        for i, rows in enumerate(progress(parts, what=what, unit="step")):
+            batch = waiting.popleft().result()
+            if i + _AHEAD < len(parts):
+                waiting.append(reader.submit(load, parts[i + _AHEAD]))
+            found = compiled(leaves, batch)
+            jax.tree.map(lambda x: x.copy_to_host_async(), found)
+            if running is not None:
+                yield _to_host(*running)
+            running = found, len(rows)
         if running is not None:
-            done.append(_to_host(*running))
-        running = compiled(module, batch), len(rows)
-    done.append(_to_host(*running))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
+            yield _to_host(*running)
+    finally:
+        reader.shutdown(cancel_futures=True)
+
+
+def call_size(batch_size: int, count: int, devices: list[jax.Device] | None = None) -> int:
+    """Returns how many windows go into one call: whole shares of the devices."""
+    shares = len(devices or jax.local_devices())
+    return -(-min(batch_size, count) // shares) * shares
 
 
 def _to_host(tree: Any, rows: int) -> Any:
