@@ -1,6 +1,7 @@
 """Biosignal encoders in Flax NNX, converted from their published PyTorch weights."""
 
 from model_ports.checkpoint import Coverage, from_checkpoint, read_checkpoint
+from model_ports.collapse import CollapseWarning, check_collapse
 from model_ports.encoder import Activations, Encoder, EncoderConfig
 from model_ports.errors import InputError
 from model_ports.parameters import weights_hash
@@ -12,6 +13,7 @@ from model_ports.sources import PublishedFile, Source, sources
 
 __all__ = [
     "Activations",
+    "CollapseWarning",
     "Coverage",
     "Encoder",
     "EncoderConfig",
@@ -20,6 +22,7 @@ __all__ = [
     "Source",
     "abstract",
     "available",
+    "check_collapse",
     "create",
     "from_checkpoint",
     "from_pretrained",
