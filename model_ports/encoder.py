@@ -1,10 +1,12 @@
 """The contract that every converted encoder keeps."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from model_ports.errors import InputError
@@ -80,6 +82,37 @@ class Encoder(nnx.Module):
 
     @property
     def num_layers(self) -> int:
+        raise NotImplementedError
+
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+    ) -> jax.Array:
+        """Returns what the encoder takes, from a raw recording: `encoder(encoder.prepare(...))`.
+
+        The steps are those of BioX-Bridge's data sets unless an option says otherwise; models add
+        options of their own. The samples are checked on the host; what is then computed is
+        compiled once per shape, rate and option. z-scores run over the samples given.
+
+        Args:
+            recording: (batch, leads, samples) at one rate, or (leads, samples) for a batch of one.
+            sampling_rate_hz: samples per second. Required.
+            leads: a name per lead. Required.
+            unit: "V", "mV" or "uV"; where the model z-scores, also "a.u." or "counts". Required.
+
+        Returns:
+            The signal, float32, batch axis first.
+
+        Raises:
+            InputError: rate, leads or unit are missing or unknown; a rate too low for the model's
+                band; leads that the model does not take or lacks; NaN or infinite samples; a
+                constant lead; a recording that is too short, or of a length the model does not
+                take; a call within jit.
+        """
         raise NotImplementedError
 
     def embed(self, signal: jax.Array) -> jax.Array:

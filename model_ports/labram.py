@@ -6,7 +6,7 @@ Published code and weights: github.com/935963004/LaBraM. A signal is
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,9 +19,15 @@ from model_ports.electrodes import labram_position_rows
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads
+from model_ports.lead_names import find, pick
 from model_ports.port import Port, Prefix
+from model_ports.recording_checks import check_description, check_samples
+from model_ports.resampling import resample
+from model_ports.scaling import MICROVOLTS
 
 _POSITION_ROWS = 129  # the class token and 128 electrodes
+_MIN_SAMPLING_RATE_HZ = 100.0
+_MICROVOLTS_PER_UNIT = 100.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,6 +176,85 @@ class Labram(Encoder):
     @property
     def num_layers(self) -> int:
         return self.config.depth
+
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        resampling: str = "linear",
+        extra_leads: str = "refuse",
+        remainder: str = "refuse",
+    ) -> jax.Array:
+        """Brings EEG to 0.1 mV and 200 Hz and cuts it into seconds. Nothing is z-scored.
+
+        Args:
+            recording: EEG, (batch, leads, samples).
+            sampling_rate_hz: at least 100 Hz.
+            leads: electrode names. With `config.leads` the recording's leads are found by name and
+                put in its order: case, "EEG ", "-REF" and the like do not matter, and T3, T4, T5,
+                T6 are T7, T8, P7, P8 (see `model_ports.lead_names.pick`); the position row is that
+                of the name in `config.leads`. Without, all leads are taken as they come.
+            unit: "V", "mV" or "uV".
+            resampling: "linear", as BioX-Bridge does, or "polyphase", with an anti-alias filter.
+                Linear interpolation folds what lies above 100 Hz back into the band.
+            extra_leads: leads that are not in `config.leads`: "refuse" or "drop".
+            remainder: what is left after the last whole second: "refuse" or "drop".
+
+        Returns:
+            (batch, leads, seconds, 200).
+
+        Raises:
+            InputError: see `Encoder.prepare`.
+        """
+        for name, choice in (("extra_leads", extra_leads), ("remainder", remainder)):
+            if choice not in ("refuse", "drop"):
+                raise InputError(f"LaBraM: {name}={choice!r} is unknown; use 'refuse' or 'drop'.")
+        given = check_description(
+            recording, sampling_rate_hz, leads, unit, model="LaBraM",
+            min_sampling_rate_hz=_MIN_SAMPLING_RATE_HZ, voltage=True,
+        )
+        rows = self._rows(given.leads, extra_leads)
+        given = given._replace(
+            signal=given.signal[:, rows], leads=tuple(given.leads[row] for row in rows)
+        )
+        check_samples(given, "LaBraM")
+        factor = MICROVOLTS[given.unit] / _MICROVOLTS_PER_UNIT
+        signal = resample(
+            (given.signal * np.float64(factor)).astype(np.float32),
+            old_hz=given.sampling_rate_hz, new_hz=self.config.sampling_rate_hz, method=resampling,
+        )
+        patch = self.config.patch_samples
+        seconds, rest = divmod(signal.shape[2], patch)
+        if not seconds or (rest and remainder == "refuse"):
+            remedy = "or pass remainder='drop'" if seconds else "of one at least"
+            raise InputError(
+                f"LaBraM reads whole seconds: {given.signal.shape[2]} samples at "
+                f"{given.sampling_rate_hz:g} Hz make {signal.shape[2]} at {self.config.sampling_rate_hz:g} Hz, {rest} more "
+                f"than {seconds} s. Cut the recording to whole seconds, {remedy}."
+            )
+        return signal[..., : seconds * patch].reshape(*signal.shape[:2], seconds, patch)
+
+    def _rows(self, leads: Sequence[str], extra_leads: str) -> list[int]:
+        """Indices into the recording's leads, in the order of `config.leads`."""
+        wanted = self.config.leads
+        if wanted is None:
+            return list(range(len(leads)))
+        if missing := [lead for lead in wanted if not find(leads, lead)]:
+            raise InputError(
+                f"LaBraM: lead {', '.join(missing)} of config.leads is not among the recording's "
+                f"({', '.join(leads)}); create the encoder with leads that it has."
+            )
+        rows = pick(leads, wanted, name="the recording")
+        extra = [lead for i, lead in enumerate(leads) if i not in rows]
+        if extra and extra_leads == "refuse":
+            raise InputError(
+                f"LaBraM: lead {', '.join(extra)} is not in config.leads ({', '.join(wanted)}); "
+                "leave it out, pass extra_leads='drop', or create the encoder with it."
+            )
+        return rows
 
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, leads, seconds, 200) in 0.1 mV at 200 Hz -> (batch, 1 + leads*seconds, 200)."""

@@ -13,7 +13,7 @@ channels the tokens tell how many there are. More are told by `context`, an arra
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,10 +27,15 @@ from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads
 from model_ports.port import Port, Prefix
+from model_ports.recording_checks import check_description, check_samples
+from model_ports.resampling import resample
+from model_ports.scaling import to_unit_peak, zscore
 
 _PATCH_ROWS, _PATCH_SCALES = 9, 5
 _COLUMNS = ricker.NUM_SCALES // _PATCH_SCALES
 _SERIES = 3  # the signal and its first two differences
+# Half the 65 Hz of the published code, rounded: wearables' slowest accelerometers.
+_MIN_SAMPLING_RATE_HZ = 32.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,19 +156,53 @@ class Normwear(Encoder):
     def num_layers(self) -> int:
         return self.config.depth
 
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        resampling: str = "linear",
+    ) -> jax.Array:
+        """Resamples to `config.sampling_rate_hz` and z-scores each channel, as BioX-Bridge does.
+
+        Args:
+            recording: any wearable signals, (batch, channels, samples).
+            sampling_rate_hz: at least 32 Hz.
+            leads: a name per channel; any name. Channels are a set to the model: they keep their
+                order.
+            unit: moot, since channels are z-scored: "V", "mV", "uV", "a.u." or "counts".
+            resampling: "linear", as BioX-Bridge does, or "polyphase", with an anti-alias filter.
+                Linear interpolation folds what lies above half the new rate back into the band:
+                for EMG at 500 Hz or more that is most of it.
+
+        Returns:
+            (batch, channels, samples at `config.sampling_rate_hz`); `embed` makes the scalograms.
+
+        Raises:
+            InputError: see `Encoder.prepare`.
+        """
+        given = check_description(
+            recording, sampling_rate_hz, leads, unit, model="NormWear",
+            min_sampling_rate_hz=_MIN_SAMPLING_RATE_HZ,
+        )
+        check_samples(given, "NormWear")
+        signal = resample(
+            to_unit_peak(given.signal), old_hz=given.sampling_rate_hz,
+            new_hz=self.config.sampling_rate_hz, method=resampling,
+        )
+        self._check_length(signal.shape[2])
+        return zscore(signal)
+
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, channels, samples) -> (batch, channels * patches, features).
 
         Each channel has patches = 1 + 13 * ((samples - 2) // 9), the class token first.
         """
         check_signal(signal, ("batch", "channels", "samples"), "NormWear")
+        self._check_length(signal.shape[2])
         config = self.config
-        samples = signal.shape[2]
-        if samples - 2 < _PATCH_ROWS:
-            raise InputError(
-                f"NormWear needs at least {_PATCH_ROWS + 2} samples "
-                f"({(_PATCH_ROWS + 2) / config.sampling_rate_hz:.3g} s), not {samples}."
-            )
         dtype = jnp.dtype(config.dtype)
         image = ricker.scalogram(signal, config.scalogram)
         batch, channels, _, times, _ = image.shape
@@ -179,6 +218,13 @@ class Normwear(Encoder):
         cls = self.cls_token[0] + table[:1]
         cls = jnp.broadcast_to(cls.astype(dtype), (batch, channels, *cls.shape))
         return jnp.concatenate([cls, x], axis=2).reshape(batch, -1, config.features)
+
+    def _check_length(self, samples: int) -> None:
+        if samples - 2 < _PATCH_ROWS:
+            raise InputError(
+                f"NormWear needs at least {_PATCH_ROWS + 2} samples "
+                f"({(_PATCH_ROWS + 2) / self.config.sampling_rate_hz:.3g} s), not {samples}."
+            )
 
     def _positions(self, rows: int) -> jax.Array:
         """The position table for that many rows, (1 + 13 * rows, features)."""

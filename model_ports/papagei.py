@@ -6,11 +6,13 @@ are time steps: every second block halves them (rounded up), every fourth double
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
@@ -18,8 +20,14 @@ from model_ports import torch_init
 from model_ports.batch_norm import BatchNorm, batch_norm
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
+from model_ports.filtering import chebyshev_bandpass
 from model_ports.port import Port
+from model_ports.recording_checks import check_description, check_samples
+from model_ports.resampling import fourier
+from model_ports.scaling import to_unit_peak, zscore
 from model_ports.sizes import agreed_size, count_blocks
+
+_LOW_HZ, _HIGH_HZ, _ORDER, _RIPPLE_DB = 0.5, 12.0, 4, 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +144,46 @@ class Papagei(Encoder):
     def num_layers(self) -> int:
         return self.config.depth
 
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+    ) -> jax.Array:
+        """Resamples to 125 Hz (Fourier), band-passes and z-scores PPG, as BioX-Bridge does.
+
+        The band pass is a Chebyshev-I filter of order 4, 0.5 dB, 0.5 to 12 Hz, zero phase. Fourier
+        resampling folds nothing back; a jump from the last to the first sample rings at both ends.
+
+        Args:
+            recording: PPG, (batch, channels, samples), longer than 0.216 s.
+            sampling_rate_hz: at least 24 Hz.
+            leads: as many names as channels, one in the published model; any name.
+            unit: moot, since channels are z-scored: "V", "mV", "uV", "a.u." or "counts".
+
+        Returns:
+            (batch, channels, samples at 125 Hz).
+
+        Raises:
+            InputError: see `Encoder.prepare`.
+        """
+        given = check_description(
+            recording, sampling_rate_hz, leads, unit, model="PaPaGei",
+            min_sampling_rate_hz=2 * _HIGH_HZ,
+        )
+        if len(given.leads) != self.config.channels:
+            raise InputError(
+                f"PaPaGei takes {self.config.channels} channel(s), not {len(given.leads)} "
+                f"({', '.join(given.leads)}); choose."
+            )
+        check_samples(given, "PaPaGei")
+        return _band_passed(
+            to_unit_peak(given.signal), old_hz=given.sampling_rate_hz,
+            new_hz=self.config.sampling_rate_hz,
+        )
+
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, channels, samples), z-scored at 125 Hz -> (batch, samples, features)."""
         check_signal(signal, ("batch", self.config.channels, "samples"), "PaPaGei")
@@ -162,6 +210,12 @@ class Papagei(Encoder):
         outputs = (head(pooled).astype(jnp.float32)
                    for head in (self.embedding, self.ipa, self.sqi))
         return Heads(*outputs, pooled)
+
+
+@functools.partial(jax.jit, static_argnames=("old_hz", "new_hz"))
+def _band_passed(signal: jax.Array, *, old_hz: float, new_hz: float) -> jax.Array:
+    signal = fourier(signal, old_hz, new_hz)
+    return zscore(chebyshev_bandpass(signal, new_hz, _LOW_HZ, _HIGH_HZ, _ORDER, _RIPPLE_DB))
 
 
 def _conv(

@@ -1,9 +1,11 @@
 """Tiny-BioMoE as an encoder: SpectFormer (layers 0 to 4), EfficientViT (5 to 14), fusion (15)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
@@ -13,6 +15,7 @@ from model_ports.errors import InputError
 from model_ports.port import Port
 from model_ports.tiny_biomoe import efficientvit, spectformer
 from model_ports.tiny_biomoe.config import TinyBiomoeConfig
+from model_ports.tiny_biomoe.images import prepare_images
 
 _VIT = 5  # first layer of EfficientViT
 _FUSION = 15
@@ -76,6 +79,39 @@ class TinyBiomoe(Encoder):
     @property
     def num_layers(self) -> int:
         return _FUSION + 1
+
+    def prepare(
+        self,
+        recording: np.ndarray | jax.Array,
+        *,
+        sampling_rate_hz: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> jax.Array:
+        """Scales pictures to 0 .. 1 and resizes them, bilinear with antialiasing, as published.
+
+        No mean or deviation is taken out: the model's first layer does that.
+
+        Args:
+            recording: RGB pictures, (batch, height, width, 3) or (batch, 3, height, width). A
+                signal is refused: how to make it a picture is not part of the model.
+            sampling_rate_hz, leads, unit: must be left out, pictures have none.
+            value_range: values of black and white. Needed for floats; uint8 means (0, 255).
+
+        Returns:
+            (batch, 3, 224, 224) in 0 .. 1.
+
+        Raises:
+            InputError: see `model_ports.tiny_biomoe.images`; a rate, leads or a unit.
+        """
+        if not sampling_rate_hz is leads is unit is None:
+            raise InputError(
+                "Tiny-BioMoE takes pictures, which have no sampling rate, leads or unit. A signal "
+                "has to be made a picture first, and prepare does not choose how: leave out "
+                "sampling_rate_hz, leads and unit and pass (batch, height, width, 3)."
+            )
+        return prepare_images(recording, value_range, self.config.image_size)
 
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, 3, 224, 224) in 0..1 -> (batch, 3136, 64), the input of SpectFormer's stage 0."""
