@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbridge.feature_layout import FeatureLayout
 from jaxbridge.sweep import Read, batches, sweep
-from model_ports import Activations, Encoder
+from model_ports import Activations, Encoder, check_collapse
 from model_ports.encoder import Pool, token_mean
 from model_ports.errors import InputError
 
@@ -31,6 +31,9 @@ def capture(
 
     Raises:
         InputError: a layer's features are not finite, or the encoder does not fit.
+
+    Warns:
+        CollapseWarning: the encoder does not tell the windows of the first batch apart.
     """
     layout = FeatureLayout.of(encoder, read(indices[:1]).shape[1:], pool)
     rows = captured_rows(
@@ -53,7 +56,11 @@ def captured_rows(
 
     Raises:
         InputError: features that are not finite, naming the first such layer and window.
+
+    Warns:
+        CollapseWarning: the encoder does not tell the windows of the first batch apart.
     """
+    checked = False
     for rows in batches(
         layout.function(pool), encoder, read, indices, batch_size=batch_size, start=start,
         what=what, devices=devices,
@@ -71,6 +78,9 @@ def captured_rows(
                 f"{where} of {encoder.config.name} is NaN or infinite for window "
                 f"{indices[start + row]}; check that window's signal and the encoder's weights."
             )
+        if not checked:
+            check_collapse(layout.activations(rows), encoder.config.name)
+            checked = True
         start += len(rows)
         yield rows
 

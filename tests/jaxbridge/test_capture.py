@@ -1,5 +1,7 @@
 """One pass over all windows, on one device or eight, gives what the encoder gives."""
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from flax import nnx
 
 from jaxbridge.capture import capture, capture_targets, mean_context
 from jaxbridge.sweep import sweep
+from model_ports import CollapseWarning
 from model_ports.errors import InputError
 from tests.golden import relative_error
 from tests.jaxbridge import tiny
@@ -60,3 +63,14 @@ def test_features_that_are_not_finite_name_the_window():
     signals[4, 7] = np.nan
     with pytest.raises(InputError, match="window 4"):
         capture(new, lambda i: signals[i], np.arange(6))
+
+
+def test_an_encoder_that_does_not_tell_windows_apart_is_told():
+    toy = Toy(rngs=nnx.Rngs(0))
+    signals = np.random.default_rng(0).standard_normal((6, 4, 3)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        capture(toy, lambda i: signals[i], np.arange(6))
+    toy.linears[0].kernel[...] = np.zeros((3, 3), np.float32)
+    with pytest.warns(CollapseWarning, match="toy gives 6 windows the same .* layer 0 and 2 more"):
+        capture(toy, lambda i: signals[i], np.arange(6))
