@@ -35,6 +35,7 @@ class Source:
 
     Attributes:
         encoder: its name here.
+        modality: which signals it was trained on.
         paper: link to the publication.
         code: link to the authors' code.
         page: link to the page that offers the weights.
@@ -44,6 +45,7 @@ class Source:
     """
 
     encoder: str
+    modality: str
     paper: str
     code: str
     page: str
@@ -80,6 +82,7 @@ def _hubert_ecg(size: str) -> Source:
     repository = f"Edoardo-BS/hubert-ecg-{size}"
     return Source(
         encoder=f"hubert_ecg_{size}",
+        modality="ECG, 12 leads",
         paper="https://doi.org/10.1101/2024.11.14.24317328",
         code="https://github.com/Edoar-do/HuBERT-ECG",
         page=f"https://huggingface.co/{repository}",
@@ -104,6 +107,7 @@ def _ecg_dualnet_file(run: str, git_sha1: str) -> PublishedFile:
 _ALL = (
     Source(
         encoder="ecg_dualnet",
+        modality="ECG",
         paper="https://doi.org/10.1088/1361-6579/ac7840",
         code="https://github.com/ChristophReich1996/ECG_Classification",
         page="https://github.com/ChristophReich1996/ECG_Classification#results",
@@ -127,6 +131,7 @@ _ALL = (
     ),
     Source(
         encoder="ecg_fm",
+        modality="ECG, 12 leads",
         paper="https://arxiv.org/abs/2408.05178",
         code="https://github.com/bowang-lab/ECG-FM",
         page="https://huggingface.co/wanglab/ecg-fm",
@@ -140,6 +145,7 @@ _ALL = (
     *(_hubert_ecg(size) for size in ("base", "large", "small")),
     Source(
         encoder="labram",
+        modality="EEG",
         paper="https://openreview.net/forum?id=QzTpTRVtrP",
         code="https://github.com/935963004/LaBraM",
         page="https://github.com/935963004/LaBraM/tree/main/checkpoints",
@@ -157,6 +163,7 @@ _ALL = (
     ),
     Source(
         encoder="normwear",
+        modality="PPG, ECG, EEG, GSR, IMU",
         paper="https://arxiv.org/abs/2412.09758",
         code="https://github.com/Mobile-Sensing-and-UbiComp-Laboratory/NormWear",
         page="https://github.com/Mobile-Sensing-and-UbiComp-Laboratory/NormWear/releases/tag/"
@@ -172,6 +179,7 @@ _ALL = (
     ),
     Source(
         encoder="papagei",
+        modality="PPG",
         paper="https://arxiv.org/abs/2410.20542",
         code="https://github.com/Nokia-Bell-Labs/papagei-foundation-model",
         page="https://zenodo.org/records/13983110",
@@ -187,6 +195,7 @@ _ALL = (
     ),
     Source(
         encoder="tiny_biomoe",
+        modality="pictures of ECG, EMG, EEG",
         paper="https://doi.org/10.1145/3747327.3764788",
         code="https://github.com/GkikasStefanos/Tiny-BioMoE",
         page="https://github.com/GkikasStefanos/Tiny-BioMoE/releases",

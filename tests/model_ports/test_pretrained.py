@@ -32,7 +32,7 @@ def published(tmp_path, monkeypatch):
         path = tmp_path / "server.safetensors"
         safetensors.numpy.save_file(entries, path)
         file = mp.PublishedFile("tiny.safetensors", path.as_uri(), checksum, **fields)
-        source = mp.Source(NAME, "paper", "code", "https://page", "MIT", (file,))
+        source = mp.Source(NAME, "ECG", "paper", "code", "https://page", "MIT", (file,))
         monkeypatch.setitem(_SOURCES, NAME, source)
         return path, mp.weights_hash(mp.from_state_dict(NAME, entries, **TINY[NAME]))
 
