@@ -7,6 +7,25 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from model_ports.errors import InputError
 
 
+def folds_by_subject(num_folds: int, subjects: ArrayLike) -> int:
+    """Returns how many folds these subjects allow: `num_folds`, or one per subject if they are fewer.
+
+    Args:
+        num_folds: how many folds are wished for.
+        subjects: (windows,) subject of each window.
+
+    Raises:
+        InputError: a single subject, which nobody is left to be compared with.
+    """
+    count = len(np.unique(np.asarray(subjects)))
+    if count < 2:
+        raise InputError(
+            "all windows are of one subject, so that no fold can keep people apart; give windows of "
+            "more subjects, or fold by window"
+        )
+    return min(num_folds, count)
+
+
 def stratified_folds(
     labels: ArrayLike, num_folds: int = 5, *, groups: ArrayLike | None = None
 ) -> np.ndarray:

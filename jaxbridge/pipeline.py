@@ -1,6 +1,7 @@
 """The whole method in a row: teacher, capture, scan, bridge, controls, metrics."""
 
 import dataclasses
+import logging
 import pathlib
 import tempfile
 from collections.abc import Collection, Mapping
@@ -16,9 +17,11 @@ from jaxbridge import metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.bridging import BridgeSettings, new_bridge, train_bridge
-from jaxbridge.capture import capture, capture_targets, mean_context
+from jaxbridge.capture import capture_targets, mean_context
 from jaxbridge.checkpoint import restore_module, save_module
+from jaxbridge.feature_store import FeatureStore, ensure_features
 from jaxbridge.fitting import Epoch
+from jaxbridge.folds import folds_by_subject
 from jaxbridge.head import TaskHead
 from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
 from jaxbridge.selection import Selection, two_stage
@@ -29,6 +32,7 @@ from model_ports.errors import InputError
 
 STAGES = ("teacher", "features", "scan", "bridge", "controls", "report")
 _SPLITS = ("train", "val", "test")
+_log = logging.getLogger("jaxbridge")
 
 
 class Windows(Protocol):
@@ -36,6 +40,7 @@ class Windows(Protocol):
 
     labels: np.ndarray
     splits: np.ndarray
+    subjects: np.ndarray | None
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
@@ -59,7 +64,9 @@ class TransferSettings:
         position: (m, l), or None to scan for it.
         head: how the old modality's head is fitted.
         bridge: what bridge is trained, and how.
-        folds: folds of the scan's probes.
+        folds: folds of the scan's probes; as many as subjects if these are fewer.
+        fold_by_subject: no subject is on both sides of a fold, where subjects are known; else, as
+            in the reference, windows of one subject may be.
         batch_size: windows per call where nothing is trained.
         seed: fixes initial values, folds and orders.
     """
@@ -70,6 +77,7 @@ class TransferSettings:
     head: HeadSettings = HeadSettings()
     bridge: BridgeSettings = BridgeSettings()
     folds: int = 5
+    fold_by_subject: bool = True
     batch_size: int = 32
     seed: int = 0
 
@@ -161,9 +169,14 @@ class _Run:
         self.teacher = self._teacher(old)
 
     def result(self) -> TransferResult:
-        folder = self.folder.stage("features", self._features)
-        with np.load(folder / "features.npz") as arrays:
-            self.features = dict(arrays)
+        folder = self.folder.stage("features", self._features, goes_on=True)
+        stores = read_json(folder / "stores.json")
+        self.old_features = FeatureStore.open(
+            folder / stores["old"], encoder=self.teacher.encoder, windows=self.windows
+        )
+        self.new_features = FeatureStore.open(
+            folder / stores["new"], encoder=self.new, windows=self.windows
+        )
         position, selection = self._position()
         folder = self.folder.stage("bridge", lambda f: self._bridge(f, position))
         bridge = self._untrained(position)
@@ -216,21 +229,16 @@ class _Run:
         return teacher
 
     def _features(self, folder: pathlib.Path) -> None:
-        settings = self.settings
-        everything = np.arange(len(self.windows.labels))
-        arrays = {}
+        stores = {}
         for side, encoder, modality in (
-            ("old", self.teacher.encoder, settings.old_modality),
-            ("new", self.new, settings.new_modality),
+            ("old", self.teacher.encoder, self.settings.old_modality),
+            ("new", self.new, self.settings.new_modality),
         ):
-            found = capture(
-                encoder, self._reader(modality), everything, batch_size=settings.batch_size,
-                what=f"capturing all layers of {encoder.config.name}",
+            store = ensure_features(
+                folder, encoder, self.windows, modality, batch_size=self.settings.batch_size
             )
-            for i in range(encoder.num_layers):
-                arrays[f"{side}_input_{i}"] = found.inputs[i]
-                arrays[f"{side}_output_{i}"] = found.outputs[i]
-        np.savez(folder / "features.npz", **arrays)
+            stores[side] = store.path.name
+        write_json(folder / "stores.json", stores)
 
     def _position(self) -> tuple[Position, Selection | None]:
         if self.settings.position is not None:
@@ -248,12 +256,17 @@ class _Run:
         return Position(selection.m, selection.l), selection
 
     def _scan(self) -> Selection:
-        pair = self.split["pair"]
+        pair, folds, groups = self.split["pair"], self.settings.folds, None
+        if self.settings.fold_by_subject and self.windows.subjects is not None:
+            groups = self.windows.subjects[pair]
+            folds = folds_by_subject(folds, groups)
+        _log.info("scan: %d folds by %s", folds, "window" if groups is None else "subject")
         return two_stage(
-            [self.features[f"new_output_{i}"][pair] for i in range(self.new.num_layers)],
-            [self.features[f"old_input_{i}"][pair] for i in range(self.teacher.encoder.num_layers)],
+            [self.new_features.outputs(i, pair) for i in range(self.new.num_layers)],
+            [self.old_features.inputs(i, pair) for i in range(self.teacher.encoder.num_layers)],
             self._teacher_predictions()[pair],
-            num_folds=self.settings.folds,
+            num_folds=folds,
+            groups=groups,
         )
 
     def _bridge(self, folder: pathlib.Path, position: Position) -> None:
@@ -262,12 +275,12 @@ class _Run:
         write_curve(folder / "curve.csv", curve)
 
     def _controls(self, folder: pathlib.Path, position: Position) -> None:
-        seed, new = self.settings.seed, f"new_output_{position.m}"
+        seed, new = self.settings.seed, self.new_features.outputs(position.m)
         shuffled = np.random.default_rng(seed).permutation(len(self.split["pair"]))
         model, curve = self._train(position, shuffled, "on shuffled pairs")
         write_curve(folder / "shuffled_curve.csv", curve)
         train, val = (
-            self._labelled(self.features[new][self.split[k]], k) for k in ("train", "val")
+            self._labelled(new[self.split[k]], k) for k in ("train", "val")
         )
         oracle, _ = fit_head(
             train, val, len(self.windows.class_names),
@@ -277,7 +290,7 @@ class _Run:
         )
         predictions = {}
         for k in _SPLITS:
-            features = jnp.asarray(self.features[new][self.split[k]])
+            features = jnp.asarray(new[self.split[k]])
             predictions[f"shuffled_{k}"] = np.asarray(model.suffix(features)).argmax(axis=1)
             predictions[f"oracle_{k}"] = np.asarray(oracle(features)).argmax(axis=1)
         np.savez(folder / "predictions.npz", **predictions)
@@ -321,7 +334,7 @@ class _Run:
     def _train(
         self, position: Position, order: np.ndarray, what: str
     ) -> tuple[BridgedModel, list[Epoch]]:
-        old, new = self.teacher.encoder, self.features[f"new_output_{position.m}"]
+        old, new = self.teacher.encoder, self.new_features.outputs(position.m)
         pair, val = self.split["pair"], self.split["val"]
         targets = capture_targets(
             old, self._reader(self.settings.old_modality), np.concatenate([pair, val]),
@@ -340,7 +353,7 @@ class _Run:
         )
 
     def _teacher_predictions(self) -> np.ndarray:
-        last = self.features[f"old_output_{self.teacher.encoder.num_layers - 1}"]
+        last = self.old_features.outputs(self.teacher.encoder.num_layers - 1)
         return np.asarray(self.teacher.head(jnp.asarray(last))).argmax(axis=1)
 
     def _reader(self, modality: str):

@@ -2,6 +2,7 @@
 
     run.json     settings, seed, versions, hashes of the inputs
     <stage>/     the stage's files and done.json (seconds, peak memory); whole or absent
+    .<stage>.partial/   what a stage that can go on had done when it was interrupted
 """
 
 import contextlib
@@ -69,8 +70,7 @@ class RunFolder:
         if rerun:
             first = min(self._stages.index(name) for name in rerun)
             with self._writable():
-                for name in self._stages[first:]:
-                    shutil.rmtree(self.path / name, ignore_errors=True)
+                self._remove(self._stages[first:])
 
     def _compare(self, record: pathlib.Path, settings: Mapping[str, Any]) -> None:
         try:
@@ -88,19 +88,33 @@ class RunFolder:
                 + "\n".join(changed)
             )
 
-    def stage(self, name: str, compute: Callable[[pathlib.Path], None]) -> pathlib.Path:
-        """Returns the stage's folder, after `compute(folder)` has filled it if it was not done."""
+    def stage(
+        self, name: str, compute: Callable[[pathlib.Path], None], *, goes_on: bool = False
+    ) -> pathlib.Path:
+        """Returns the stage's folder, after `compute(folder)` has filled it if it was not done.
+
+        Args:
+            name: one of the stages.
+            compute: fills the folder that it is given.
+            goes_on: `compute` can go on in the folder that an earlier call of it left unfinished,
+                so what an interrupted stage did is kept for it.
+        """
         folder = self.path / name
         if (folder / "done.json").exists():
             _log.info("%s: done before, kept", name)
             return folder
         # A stage that runs makes the later ones stale.
-        for later in self._stages[self._stages.index(name) :]:
-            shutil.rmtree(self.path / later, ignore_errors=True)
+        this = self._stages.index(name)
+        self._remove(self._stages[this + 1 :])
+        shutil.rmtree(folder, ignore_errors=True)
         _log.info("%s ...", name)
         start = time.monotonic()
         with self._writable():
-            aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.path))
+            if goes_on:
+                aside = self.path / f".{name}.partial"
+                aside.mkdir(exist_ok=True)
+            else:
+                aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.path))
             try:
                 compute(aside)
                 # KiB on Linux, bytes on macOS
@@ -111,12 +125,18 @@ class RunFolder:
                 aside.chmod(0o755)
                 aside.rename(folder)
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                if not goes_on:
+                    shutil.rmtree(aside, ignore_errors=True)
         _log.info(
             "%s: %.1f s, peak memory of the process so far %.2f GB",
             name, done["seconds"], done["peak_memory_bytes"] / 1e9,
         )
         return folder
+
+    def _remove(self, stages: Collection[str]) -> None:
+        for name in stages:
+            for folder in (name, f".{name}.partial"):
+                shutil.rmtree(self.path / folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _writable(self) -> Iterator[None]:

@@ -38,6 +38,9 @@ _NEW_MODALITY = flags.DEFINE_string("new_modality", "ecg", "New modality's name 
 _POSITION = flags.DEFINE_string(
     "position", "scan", "'scan', or m,l: new layer output m into old layer input l (or 'head')."
 )
+_FOLD_BY_SUBJECT = flags.DEFINE_bool(
+    "fold_by_subject", True, "No subject on both sides of a fold of the scan, where they are known."
+)
 _UNFROZEN = flags.DEFINE_bool("unfrozen", False, "Train the old encoder together with its head.")
 _HIDDEN = flags.DEFINE_integer("head_hidden", None, "Width of a hidden layer of the head.")
 _HEAD_LR = flags.DEFINE_float("head_lr", _HEAD.learning_rate, "Learning rate of the head.")
@@ -95,6 +98,7 @@ def _settings(old: mp.Encoder, seed: int) -> TransferSettings:
             _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
             learning_rate=_LR.value, epochs=_EPOCHS.value, batch_size=_BATCH.value,
         ),
+        fold_by_subject=_FOLD_BY_SUBJECT.value,
         seed=seed,
     )
 

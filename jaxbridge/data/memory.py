@@ -17,6 +17,8 @@ class ArrayWindows:
         labels: (windows,) integers from 0.
         splits: (windows,) names out of "train", "val", "pair", "test".
         class_names: one per class.
+        subjects: (windows,) names of people; None where unknown. Folds then cannot keep people
+            apart.
 
     Raises:
         InputError: arrays of different lengths, NaN, unknown splits or classes.
@@ -24,13 +26,16 @@ class ArrayWindows:
 
     def __init__(
         self, arrays: Mapping[str, np.ndarray], labels: np.ndarray, splits: np.ndarray,
-        class_names: Sequence[str],
+        class_names: Sequence[str], subjects: np.ndarray | None = None,
     ):
         self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
         self.labels, self.splits = np.asarray(labels), np.asarray(splits)
         self.class_names = tuple(class_names)
+        self.subjects = None if subjects is None else np.asarray(subjects).astype(str)
         lengths = {name: len(array) for name, array in self._arrays.items()}
         lengths |= {"labels": len(self.labels), "splits": len(self.splits)}
+        if self.subjects is not None:
+            lengths["subjects"] = len(self.subjects)
         if len(set(lengths.values())) != 1:
             listed = ", ".join(f"{name} {n}" for name, n in lengths.items())
             raise InputError(f"windows must come in pairs, with one label each, not {listed}.")
@@ -53,10 +58,13 @@ class ArrayWindows:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all arrays, labels and splits."""
+        """SHA-256 of all arrays, labels, splits and subjects."""
         digest = hashlib.sha256()
         parts = [(n, a) for n, a in sorted(self._arrays.items())]
-        for name, array in [*parts, ("labels", self.labels), ("splits", self.splits.astype("S8"))]:
+        parts += [("labels", self.labels), ("splits", self.splits.astype("S8"))]
+        if self.subjects is not None:
+            parts.append(("subjects", np.char.encode(self.subjects, "utf-8")))
+        for name, array in parts:
             digest.update(f"{name}{array.shape}{array.dtype}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()

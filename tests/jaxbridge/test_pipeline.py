@@ -118,8 +118,9 @@ def test_finished_stages_are_kept_and_reruns_give_the_same_bits(finished, monkey
     assert rerun.metrics == result.metrics
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch, caplog):
     old, new = tiny.encoders()
+    caplog.set_level("INFO", "jaxbridge")
     settings = dataclasses.replace(
         _SETTINGS, position=(1, 1),
         head=HeadSettings(epochs=3, hidden=5), bridge=dataclasses.replace(_SETTINGS.bridge, epochs=2),
@@ -127,10 +128,24 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
+    windows = tiny.windows()
+    with monkeypatch.context() as patch:
+        read = windows.read
+        patch.setattr(
+            windows, "read", lambda m, i: killed() if m == "ecg" and i[0] > 60 else read(m, i)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            transfer(windows, old, new, settings, out=tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        ".features.partial", "run.json", "teacher"
+    ]
+    caplog.clear()
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "train_bridge", killed)
         with pytest.raises(KeyboardInterrupt):
             transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
+    assert "all layers of labram: found" in caplog.text
+    assert "all layers of hubert_ecg_small: 32 of 80 windows found" in caplog.text
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "features", "run.json", "teacher"
     ]
@@ -186,6 +201,38 @@ def test_an_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(InputError, match="holds something else"):
         transfer(tiny.windows(), old, new, _SETTINGS, out=tmp_path / "mine")
+
+
+@pytest.mark.parametrize("subjects, by_subject, folds", [
+    (7, True, 5), (3, True, 3), (7, False, None), (None, True, None), (1, True, "one subject"),
+])
+def test_folds_keep_subjects_apart_where_they_are_known(monkeypatch, subjects, by_subject, folds):
+    rng = np.random.default_rng(0)
+    labels, splits = np.tile([0, 1], 40), np.repeat(["train", "val", "pair", "test"], 20)
+    signals = {k: rng.standard_normal((80, 4, 3)) for k in ("old", "new")}
+    windows = ArrayWindows(
+        signals, labels, splits, ("a", "b"),
+        subjects=None if subjects is None else np.arange(80) // 2 % subjects,
+    )
+    settings = dataclasses.replace(
+        _SETTINGS, old_modality="old", new_modality="new", head=HeadSettings(epochs=1),
+        fold_by_subject=by_subject,
+    )
+    given = {}
+
+    def stop(*args, **kwargs):
+        given.update(kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "two_stage", stop)
+    refused = isinstance(folds, str)
+    with pytest.raises(InputError if refused else KeyboardInterrupt, match=folds if refused else None):
+        transfer(windows, Toy(rngs=nnx.Rngs(0)), Toy(rngs=nnx.Rngs(1)), settings)
+    if folds is None:
+        assert given["groups"] is None and given["num_folds"] == 5
+    elif given:
+        assert given["groups"].tolist() == windows.subjects[splits == "pair"].tolist()
+        assert given["num_folds"] == folds
 
 
 @pytest.mark.parametrize("unfrozen", [False, True])
