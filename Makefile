@@ -4,13 +4,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# Tests write and read PyTorch files on the CPU. PyPI's torch for Linux brings gigabytes of CUDA, so
+# the CPU build comes from PyTorch's own index; TORCH_INDEX= (empty) asks pip's usual places only.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: quickstart test lint
 
 quickstart: $(VENV)/installed
 	$(RUN) -m launch.quickstart --out=runs/quickstart
 
-test: $(VENV)/installed
+test: $(VENV)/installed-torch
 	$(RUN) -m pytest
 
 lint: $(VENV)/installed
@@ -20,4 +24,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --editable ".[data,report,dev]"
+	touch $@
+
+# torch first and alone, so that the other index is asked for nothing else; then what it needs.
+$(VENV)/installed-torch: $(VENV)/installed
+	$(RUN) -m pip install --quiet --no-deps $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
+	$(RUN) -m pip install --quiet --editable ".[convert]"
 	touch $@
