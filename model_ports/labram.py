@@ -232,8 +232,9 @@ class Labram(Encoder):
             remedy = "or pass remainder='drop'" if seconds else "of one at least"
             raise InputError(
                 f"LaBraM reads whole seconds: {given.signal.shape[2]} samples at "
-                f"{given.sampling_rate_hz:g} Hz make {signal.shape[2]} at {self.config.sampling_rate_hz:g} Hz, {rest} more "
-                f"than {seconds} s. Cut the recording to whole seconds, {remedy}."
+                f"{given.sampling_rate_hz:g} Hz make {signal.shape[2]} at "
+                f"{self.config.sampling_rate_hz:g} Hz, {rest} more than {seconds} s. "
+                f"Cut the recording to whole seconds, {remedy}."
             )
         return signal[..., : seconds * patch].reshape(*signal.shape[:2], seconds, patch)
 

@@ -9,7 +9,9 @@ At the layer boundaries tokens are channel-major, (batch, channels * patches, fe
 patches of a channel are its class token and then 13 patches (scales) per 9 samples. So
 tokens = channels * (1 + 13 * rows), which equals the number of channels modulo 13: up to 13
 channels the tokens tell how many there are. More are told by `context`, an array of shape
-(batch, channels) whose values mean nothing.
+(batch, channels) whose values mean nothing. Where it is left out, tokens are read as those of at
+most 13 channels, which is refused where it cannot be; it sometimes can (16 channels of 66 tokens
+make as many as 3 of 352), so with more than 13 channels always pass it.
 """
 
 import dataclasses
@@ -244,9 +246,22 @@ class Normwear(Encoder):
     def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
         return self.layers[i](_by_channel(tokens, context)).reshape(tokens.shape)
 
-    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
-        """LayerNorm of each channel's class token, (batch, channels, features)."""
+    def channel_embeddings(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
+        """LayerNorm of each channel's class token, (batch, channels, features).
+
+        Args:
+            tokens: the last layer's output.
+            context: see `run`; needed with more than 13 channels.
+        """
         return self.norm(_by_channel(tokens, context)[:, :, 0])
+
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
+        """Mean of the channel embeddings, (batch, features).
+
+        The authors leave open how channels are put together; the mean is one of the two ways that
+        their README shows (the other lays them end to end).
+        """
+        return jnp.mean(self.channel_embeddings(tokens, context), axis=1)
 
 
 def _by_channel(tokens: jax.Array, context: Any) -> jax.Array:
