@@ -1,0 +1,104 @@
+"""Flags that say what a run works on and how, shared by `transfer` and `scan`.
+
+The same flags give the same settings, so that one goes on in the run folder of the other.
+"""
+
+import dataclasses
+import logging
+import pathlib
+
+from absl import flags
+from flax import nnx
+
+import model_ports as mp
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
+from jaxbridge.data.store import WindowStore, ensure_store
+from launch.dataset import DATA, dataset, eeg_leads
+from model_ports.errors import InputError
+
+_HEAD, _BRIDGE = HeadSettings(), BridgeSettings()
+
+_STORE = flags.DEFINE_string("store", None, "Window store to use in place of --data.")
+_OLD = flags.DEFINE_string("old", "labram", "Encoder of the old modality.")
+_NEW = flags.DEFINE_string("new", "hubert_ecg_small", "Encoder of the new modality.")
+_OLD_WEIGHTS = flags.DEFINE_string("old_weights", None, "Folder that `convert` wrote; else random.")
+_NEW_WEIGHTS = flags.DEFINE_string("new_weights", None, "Folder that `convert` wrote; else random.")
+_OLD_MODALITY = flags.DEFINE_string("old_modality", "eeg", "Old modality's name in the windows.")
+_NEW_MODALITY = flags.DEFINE_string("new_modality", "ecg", "New modality's name in the windows.")
+_FOLD_BY_SUBJECT = flags.DEFINE_bool(
+    "fold_by_subject", True, "No subject on both sides of a fold of the scan, where they are known."
+)
+_UNFROZEN = flags.DEFINE_bool("unfrozen", False, "Train the old encoder together with its head.")
+_HIDDEN = flags.DEFINE_integer("head_hidden", None, "Width of a hidden layer of the head.")
+_HEAD_LR = flags.DEFINE_float("head_lr", _HEAD.learning_rate, "Learning rate of the head.")
+_HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", _HEAD.epochs, "Epochs of the head.")
+_HEAD_BATCH = flags.DEFINE_integer("head_batch_size", _HEAD.batch_size, "Windows per head step.")
+_BALANCE = flags.DEFINE_bool("balance", _HEAD.balance, "Weigh classes by 1 / count.")
+_RANK = flags.DEFINE_integer("rank", _BRIDGE.rank, "Rank of the bridge.")
+_PROTOTYPES = flags.DEFINE_integer("prototypes", _BRIDGE.num_prototypes, "Number of prototypes.")
+_LAYOUT = flags.DEFINE_enum(
+    "bridge_layout", _BRIDGE.layout, ["paper", "reinterpret"],
+    "The paper's formula, or the authors' code with LaBraM as the old encoder.",
+)
+_LR = flags.DEFINE_float("lr", _BRIDGE.learning_rate, "Learning rate of the bridge.")
+_EPOCHS = flags.DEFINE_integer("epochs", _BRIDGE.epochs, "Epochs of the bridge.")
+_BATCH = flags.DEFINE_integer("batch_size", _BRIDGE.batch_size, "Windows per bridge step.")
+
+_log = logging.getLogger("jaxbridge")
+
+
+def encoders(seed: int) -> tuple[mp.Encoder, mp.Encoder]:
+    """Returns the old and the new encoder: weights that `convert` wrote, or random ones.
+
+    Raises:
+        InputError: an unknown encoder, or weights of another one.
+    """
+    return (
+        _encoder(_OLD.value, _OLD_WEIGHTS.value, seed),
+        _encoder(_NEW.value, _NEW_WEIGHTS.value, 1000 + seed),
+    )
+
+
+def _encoder(name: str, weights: str | None, seed: int) -> mp.Encoder:
+    if weights is not None:
+        encoder = mp.load(weights)
+        if encoder.config.name != name:
+            raise InputError(f"{weights} holds {encoder.config.name}, not {name}.")
+        return encoder
+    # Electrode positions are the one thing that a window store cannot give an encoder later.
+    overrides = {"leads": eeg_leads()} if name == "labram" else {}
+    _log.info("%s: random weights (seed %d), nothing pretrained", name, seed)
+    return mp.create(name, rngs=nnx.Rngs(seed), **overrides)
+
+
+def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSettings:
+    """Returns what the flags ask for; no position stands for a scan."""
+    return TransferSettings(
+        _OLD_MODALITY.value,
+        _NEW_MODALITY.value,
+        position=position,
+        head=dataclasses.replace(
+            _HEAD, unfrozen=_UNFROZEN.value, hidden=_HIDDEN.value, learning_rate=_HEAD_LR.value,
+            epochs=_HEAD_EPOCHS.value, batch_size=_HEAD_BATCH.value, balance=_BALANCE.value,
+        ),
+        bridge=dataclasses.replace(
+            _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
+            learning_rate=_LR.value, epochs=_EPOCHS.value, batch_size=_BATCH.value,
+        ),
+        fold_by_subject=_FOLD_BY_SUBJECT.value,
+        seed=seed,
+    )
+
+
+def windows(folder: pathlib.Path, seed: int) -> WindowStore:
+    """Returns the windows of --store, or of --data, made in `folder`.
+
+    Raises:
+        InputError: both flags or none, or recordings that do not fit.
+    """
+    if (_STORE.value is None) == (DATA.value is None):
+        raise InputError("give either --data (recordings) or --store (windows prepared before).")
+    if _STORE.value is not None:
+        return WindowStore.open(_STORE.value)
+    recordings = dataset(_OLD.value, _NEW.value, seed)
+    return ensure_store(folder / "windows", recordings.metadata, recordings.batches)[0]
