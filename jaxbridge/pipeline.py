@@ -127,6 +127,38 @@ def transfer(
     return _Run(windows, old, new, settings, pathlib.Path(out), rerun).result()
 
 
+class ScanInputs(NamedTuple):
+    """What the choice of the position starts from.
+
+    Attributes:
+        teacher: the old encoder and its head, fitted.
+        new_features, old_features: pooled features of all windows.
+        pair: indices of the pair windows.
+        labels: (pair windows,) the teacher's predictions on them.
+        groups: (pair windows,) their subjects, None where folds shall not or cannot keep them apart.
+    """
+
+    teacher: Teacher
+    new_features: FeatureStore
+    old_features: FeatureStore
+    pair: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None
+
+
+def scan_inputs(
+    windows: Windows, old: Encoder, new: Encoder, settings: TransferSettings, *,
+    out: str | pathlib.Path, rerun: Collection[str] = (),
+) -> ScanInputs:
+    """Runs `transfer` up to its scan; `transfer` goes on in the same run folder.
+
+    Arguments and errors as for `transfer`.
+    """
+    run = _Run(windows, old, new, settings, pathlib.Path(out), rerun)
+    run.open_features()
+    return run.scan_inputs()
+
+
 class _Run:
     """One run; each method is a stage that reads what earlier stages wrote."""
 
@@ -168,7 +200,7 @@ class _Run:
                        (1, *windows.shape(settings.old_modality)))
         self.teacher = self._teacher(old)
 
-    def result(self) -> TransferResult:
+    def open_features(self) -> None:
         folder = self.folder.stage("features", self._features, goes_on=True)
         stores = read_json(folder / "stores.json")
         self.old_features = FeatureStore.open(
@@ -177,6 +209,9 @@ class _Run:
         self.new_features = FeatureStore.open(
             folder / stores["new"], encoder=self.new, windows=self.windows
         )
+
+    def result(self) -> TransferResult:
+        self.open_features()
         position, selection = self._position()
         folder = self.folder.stage("bridge", lambda f: self._bridge(f, position))
         bridge = self._untrained(position)
@@ -255,18 +290,27 @@ class _Run:
         selection = selection or Selection.from_dict(read_json(folder / "selection.json"))
         return Position(selection.m, selection.l), selection
 
-    def _scan(self) -> Selection:
-        pair, folds, groups = self.split["pair"], self.settings.folds, None
+    def scan_inputs(self) -> ScanInputs:
+        pair, groups = self.split["pair"], None
         if self.settings.fold_by_subject and self.windows.subjects is not None:
             groups = self.windows.subjects[pair]
-            folds = folds_by_subject(folds, groups)
-        _log.info("scan: %d folds by %s", folds, "window" if groups is None else "subject")
+        return ScanInputs(
+            self.teacher, self.new_features, self.old_features, pair,
+            self._teacher_predictions()[pair], groups,
+        )
+
+    def _scan(self) -> Selection:
+        given, folds = self.scan_inputs(), self.settings.folds
+        if given.groups is not None:
+            folds = folds_by_subject(folds, given.groups)
+        by = "window" if given.groups is None else "subject"
+        _log.info("scan: %d folds by %s", folds, by)
         return two_stage(
-            [self.new_features.outputs(i, pair) for i in range(self.new.num_layers)],
-            [self.old_features.inputs(i, pair) for i in range(self.teacher.encoder.num_layers)],
-            self._teacher_predictions()[pair],
+            [given.new_features.outputs(i, given.pair) for i in range(self.new.num_layers)],
+            [given.old_features.inputs(i, given.pair) for i in range(self.teacher.encoder.num_layers)],
+            given.labels,
             num_folds=folds,
-            groups=groups,
+            groups=given.groups,
         )
 
     def _bridge(self, folder: pathlib.Path, position: Position) -> None:

@@ -27,6 +27,7 @@ SHORT = 1e-6
 class _Solution(NamedTuple):
     predictions: jax.Array
     log_loss: jax.Array
+    window_log_loss: jax.Array
     objective: jax.Array
     gap: jax.Array
     iterations: jax.Array
@@ -37,14 +38,18 @@ class ProbeResult:
     """Cross-validated probes; tables are (layers, folds) float64 unless noted.
 
     `predictions` (layers, folds, windows) int32 holds every fold's model on all windows, those
-    it was trained on included. `objective` is that of the training windows, `gap` its estimated
-    relative distance to the minimum, `iterations` (layers,) the steps of the slowest fold.
+    it was trained on included; `held_out` (layers, windows) int32 and `window_log_loss` (layers,
+    windows) what each window got in the fold that held it out. `objective` is that of the training
+    windows, `gap` its estimated relative distance to the minimum, `iterations` (layers,) the steps
+    of the slowest fold.
     """
 
     macro_f1: np.ndarray
     balanced_accuracy: np.ndarray
     log_loss: np.ndarray
     predictions: np.ndarray
+    held_out: np.ndarray
+    window_log_loss: np.ndarray
     objective: np.ndarray
     gap: np.ndarray
     iterations: np.ndarray
@@ -137,13 +142,16 @@ def probe_layers(
             solution = jax.tree.map(np.array, solution)
             for found, better in zip(solution, again, strict=True):
                 found[short] = better
-    predictions, log_loss, objective, gap, iterations = solution
+    predictions, log_loss, window_log_loss, objective, gap, iterations = solution
     f1, balanced = held_out_scores(index, predictions, test, len(classes))
+    predictions = classes[predictions].astype(np.int32)
     return ProbeResult(
         macro_f1=f1,
         balanced_accuracy=balanced,
         log_loss=log_loss.astype(np.float64),
-        predictions=classes[predictions].astype(np.int32),
+        predictions=predictions,
+        held_out=predictions[:, test.argmax(axis=0), np.arange(windows)],
+        window_log_loss=window_log_loss.astype(np.float64),
         objective=objective.astype(np.float64),
         gap=gap.astype(np.float64),
         iterations=iterations,
@@ -167,8 +175,9 @@ def _probe(features, target, test, penalties, *, tolerance, max_iterations, at_o
         true = jnp.maximum(true, jnp.log(jnp.finfo(true.dtype).eps))
         log_loss = -jnp.sum(true * test, axis=1) / jnp.sum(test, axis=1)
         predictions = jnp.argmax(result.logits, axis=1)
+        window_log_loss = -jnp.sum(true * test, axis=0) / jnp.maximum(jnp.sum(test, axis=0), 1)
         return _Solution(
-            predictions, log_loss, result.objective, result.gap, result.iterations
+            predictions, log_loss, window_log_loss, result.objective, result.gap, result.iterations
         )
 
     return jax.vmap(probe_one)(features) if at_once else jax.lax.map(probe_one, features)

@@ -17,7 +17,7 @@ from jaxbridge import reference_probe
 from jaxbridge.cka import linear_cka
 from jaxbridge.features import stack
 from jaxbridge.folds import stratified_folds
-from jaxbridge.probe import probe_layers
+from jaxbridge.probe import ProbeResult, probe_layers
 from model_ports.errors import InputError
 
 Criterion = Literal["macro_f1", "balanced_accuracy", "log_loss"]
@@ -104,6 +104,23 @@ def two_stage(
         InputError: different window counts, NaN or constant features, fewer than 4 windows,
             labels of one class, a class with fewer windows than folds, or an unknown criterion.
     """
+    return choose(
+        new_outputs, old_inputs, labels, num_folds=num_folds, groups=groups, criterion=criterion,
+        as_published=as_published,
+    )[0]
+
+
+def choose(
+    new_outputs: Sequence[ArrayLike],
+    old_inputs: Sequence[ArrayLike],
+    labels: ArrayLike,
+    *,
+    num_folds: int = 5,
+    groups: ArrayLike | None = None,
+    criterion: Criterion = "macro_f1",
+    as_published: bool = False,
+) -> tuple[Selection, ProbeResult | None]:
+    """`two_stage`, and the probes that it chose by (None as published)."""
     if criterion not in CRITERIA:
         raise InputError(f"criterion {criterion!r} is unknown; use one of {', '.join(CRITERIA)}")
     if as_published and criterion != "macro_f1":
@@ -119,14 +136,16 @@ def two_stage(
     num_classes = max(2, int(np.max(labels)) + 1)
     labels = feature_checks.check_labels(labels, new.shape[1], num_classes, num_folds=num_folds)
     folds = stratified_folds(labels, num_folds, groups=groups)
+    probes = None
     if as_published:
         scores = reference_probe.macro_f1(new_outputs, labels, folds)
     else:
-        scores = getattr(probe_layers(new, labels, folds, num_classes=num_classes), criterion)
+        probes = probe_layers(new, labels, folds, num_classes=num_classes)
+        scores = getattr(probes, criterion)
     mean = scores.mean(axis=1)
     m = int(np.argmin(mean) if criterion == "log_loss" else np.argmax(mean))
     cka = linear_cka(new, old)
-    return Selection(
+    selection = Selection(
         m=m,
         l=int(np.argmax(cka[m])),
         criterion=criterion,
@@ -134,3 +153,4 @@ def two_stage(
         cka=cka,
         cka_debiased=linear_cka(new, old, debiased=True),
     )
+    return selection, probes
