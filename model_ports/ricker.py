@@ -12,6 +12,7 @@ Two definitions were published (Luo et al., NormWear, 2024, and its code), and t
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 
 from model_ports.errors import InputError
 
@@ -47,24 +48,12 @@ def scalogram(signal: jax.Array, definition: str = "scipy") -> jax.Array:
     taps, before = _scipy_bank(length) if definition == "scipy" else _torch_bank(length)
     # Correlation as a product of spectra: three to five times faster on CPU than convolving, and
     # a wrapped-around tap always meets padding.
-    size = _fast_length(max(length + before, rows + len(taps) - before))
+    size = scipy.fft.next_fast_len(max(length + before, rows + len(taps) - before), real=True)
     wrapped = np.zeros((NUM_SCALES, size))
     wrapped[:, np.arange(len(taps)) - before] = taps.T
     bank = jnp.asarray(np.conj(np.fft.rfft(wrapped)), jnp.complex64)
     image = jnp.fft.irfft(jnp.fft.rfft(series, size)[..., None, :] * bank, size)
     return jnp.swapaxes(image[..., :rows], -1, -2)
-
-
-def _fast_length(length: int) -> int:
-    """The next length with no prime factor above 5."""
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 1
 
 
 def num_rows(samples: int, definition: str = "scipy") -> int:
