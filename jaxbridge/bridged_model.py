@@ -1,5 +1,6 @@
 """Predictions from the new modality alone, through the bridge and the old encoder's suffix."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ from flax import nnx
 from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.head import TaskHead
 from model_ports import Encoder
-from model_ports.encoder import token_mean
+from model_ports.encoder import Pool, token_mean
 from model_ports.errors import InputError
 
 
@@ -49,15 +50,30 @@ class Suffix(nnx.Module):
 
         At the head position there is no layer to run: this is the bridge's output.
         """
-        tokens = self.bridge(pooled)
+        return self.from_tokens(self.bridge(pooled))
+
+    def from_tokens(self, tokens: jax.Array, *, remat: bool = False) -> jax.Array:
+        """Runs the old layers behind the bridge on the bridge's output.
+
+        Args:
+            tokens: (batch, tokens, features).
+            remat: keep no activations inside a layer for the backward pass, compute them again.
+        """
         if self.start == self.old.num_layers:
             return tokens
-        context = self.head.context_for(pooled.shape[0])
-        return self.old.run(tokens, self.start, self.old.num_layers, context)
+        context = self.head.context_for(tokens.shape[0])
+        for i in range(self.start, self.old.num_layers):
+            layer = functools.partial(self.old.run, start=i, stop=i + 1, context=context)
+            tokens = (jax.checkpoint(layer) if remat else layer)(tokens)
+        return tokens
+
+    def logits(self, last: jax.Array) -> jax.Array:
+        """(batch, tokens, features) of the last layer -> logits (batch, num_classes)."""
+        return self.head(token_mean(last))
 
     def __call__(self, pooled: jax.Array) -> jax.Array:
         """(batch, in_features) -> logits (batch, num_classes)."""
-        return self.head(token_mean(self.last_layer(pooled)))
+        return self.logits(self.last_layer(pooled))
 
 
 class BridgedModel(nnx.Module):
@@ -69,6 +85,7 @@ class BridgedModel(nnx.Module):
         bridge: the bridge between them.
         head: the old modality's task head.
         position: (m, l), see `Position`.
+        pool: how new layer m's tokens become the bridge's input, see `Encoder.pooled`.
 
     Raises:
         InputError: the position does not exist.
@@ -76,9 +93,10 @@ class BridgedModel(nnx.Module):
 
     def __init__(
         self, new: Encoder, old: Encoder, bridge: PrototypeBridge, head: TaskHead,
-        position: Position | tuple[int, int],
+        position: Position | tuple[int, int], *, pool: Pool = "mean",
     ):
         self.position = check_position(Position(*position), new, old)
+        self.pool = pool
         self.new = new
         self.suffix = Suffix(bridge, old, head, self.position.l)
 
@@ -95,9 +113,10 @@ class BridgedModel(nnx.Module):
         return self.suffix.head
 
     def pooled(self, new_signal: jax.Array) -> jax.Array:
-        """Returns the bridge's input, the token mean of new layer m's output."""
+        """Returns the bridge's input, (batch, in_features), from new layer m's output."""
         new, stop = self.new, self.position.m + 1
-        return token_mean(new.run(new.embed(new_signal), 0, stop, new.context(new_signal)))
+        tokens = new.run(new.embed(new_signal), 0, stop, new.context(new_signal))
+        return new.pooled(tokens, self.pool)
 
     def __call__(self, new_signal: jax.Array) -> jax.Array:
         """Returns logits, (batch, num_classes)."""

@@ -20,11 +20,12 @@ def _arrays(module: nnx.Module) -> dict[str, jax.Array]:
 
 
 def save_module(path: str | pathlib.Path, module: nnx.Module) -> None:
-    """Writes every array of a module into the new folder `path`."""
+    """Writes every array of a module into the folder `path`, in place of what is there."""
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(
             pathlib.Path(path).absolute(),
             {name: np.asarray(array) for name, array in _arrays(module).items()},
+            force=True,
         )
 
 

@@ -1,10 +1,13 @@
 """The whole method in a row: teacher, capture, scan, bridge, controls, metrics."""
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import pathlib
+import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,8 +19,8 @@ import model_ports as mp
 from jaxbridge import metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
-from jaxbridge.bridging import BridgeSettings, new_bridge, train_bridge
-from jaxbridge.capture import capture_targets, mean_context
+from jaxbridge.bridging import BridgeSettings, new_bridge, target_kind, train_bridge
+from jaxbridge.capture import mean_context
 from jaxbridge.checkpoint import restore_module, save_module
 from jaxbridge.feature_store import FeatureStore, ensure_features
 from jaxbridge.fitting import Epoch
@@ -26,7 +29,9 @@ from jaxbridge.head import TaskHead
 from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
 from jaxbridge.selection import Selection, two_stage
 from jaxbridge.sweep import sweep
+from jaxbridge.target_cache import CacheSettings, Targets, real_tokens
 from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
+from jaxbridge.training_checkpoints import TrainingCheckpoints
 from model_ports import Encoder
 from model_ports.errors import InputError
 
@@ -68,6 +73,8 @@ class TransferSettings:
         fold_by_subject: no subject is on both sides of a fold, where subjects are known; else, as
             in the reference, windows of one subject may be.
         batch_size: windows per call where nothing is trained.
+        cache: where the bridge's targets are kept.
+        checkpoint_every: steps between checkpoints of what is trained.
         seed: fixes initial values, folds and orders.
     """
 
@@ -79,7 +86,15 @@ class TransferSettings:
     folds: int = 5
     fold_by_subject: bool = True
     batch_size: int = 32
+    cache: CacheSettings = CacheSettings()
+    checkpoint_every: int = 500
     seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what decides the results; where targets are kept does not, their type does."""
+        fields = dataclasses.asdict(self)
+        del fields["checkpoint_every"]
+        return {**fields, "cache": self.cache.dtype}
 
 
 class TransferResult(NamedTuple):
@@ -191,7 +206,7 @@ class _Run:
                 "class_names": windows.class_names,
                 "old": {**dataclasses.asdict(old.config), "weights_hash": mp.weights_hash(old)},
                 "new": {**dataclasses.asdict(new.config), "weights_hash": mp.weights_hash(new)},
-                **dataclasses.asdict(settings),
+                **settings.identity(),
             },
             STAGES,
             rerun,
@@ -199,6 +214,7 @@ class _Run:
         self.shapes = ((1, *windows.shape(settings.new_modality)),
                        (1, *windows.shape(settings.old_modality)))
         self.teacher = self._teacher(old)
+        self._kept_targets: Targets | None = None
 
     def open_features(self) -> None:
         folder = self.folder.stage("features", self._features, goes_on=True)
@@ -213,11 +229,11 @@ class _Run:
     def result(self) -> TransferResult:
         self.open_features()
         position, selection = self._position()
-        folder = self.folder.stage("bridge", lambda f: self._bridge(f, position))
-        bridge = self._untrained(position)
-        restore_module(folder / "checkpoint", bridge)
-        model = BridgedModel(self.new, self.teacher.encoder, bridge, self.teacher.head, position)
-        self.folder.stage("controls", lambda f: self._controls(f, position))
+        folder = self.folder.stage("bridge", lambda f: self._bridge(f, position), goes_on=True)
+        model = self._model(position)
+        restore_module(folder / "checkpoint", self._changed(model))
+        self.folder.stage("controls", lambda f: self._controls(f, position), goes_on=True)
+        shutil.rmtree(self._cache, ignore_errors=True)
         folder = self.folder.stage("report", lambda f: self._report(f, model))
         return TransferResult(model, selection, read_json(folder / "metrics.json"))
 
@@ -227,9 +243,11 @@ class _Run:
         def compute(folder: pathlib.Path) -> None:
             if settings.head.unfrozen:
                 train, val = (self._labelled(self._old(k), k) for k in ("train", "val"))
-                teacher, curve = fit_unfrozen(
-                    old, train, val, count, settings.head, seed=settings.seed
-                )
+                with self._checkpoints(folder, what="teacher") as checkpoints:
+                    teacher, curve = fit_unfrozen(
+                        old, train, val, count, settings.head, seed=settings.seed,
+                        checkpoints=checkpoints,
+                    )
             else:
                 train, val = (
                     self._labelled(self._sweep(_last_mean, old, settings.old_modality, k), k)
@@ -246,7 +264,7 @@ class _Run:
             save_module(folder / "checkpoint", teacher if settings.head.unfrozen else teacher.head)
             write_curve(folder / "curve.csv", curve)
 
-        folder = self.folder.stage("teacher", compute)
+        folder = self.folder.stage("teacher", compute, goes_on=True)
         _, width = old.layer_shape(old.num_layers, self.shapes[1])
         context = jax.eval_shape(
             lambda e, x: e.context(x), old, jax.ShapeDtypeStruct(self.shapes[1], jnp.float32)
@@ -265,12 +283,13 @@ class _Run:
 
     def _features(self, folder: pathlib.Path) -> None:
         stores = {}
-        for side, encoder, modality in (
-            ("old", self.teacher.encoder, self.settings.old_modality),
-            ("new", self.new, self.settings.new_modality),
+        for side, encoder, modality, pool in (
+            ("old", self.teacher.encoder, self.settings.old_modality, "mean"),
+            ("new", self.new, self.settings.new_modality, self.settings.bridge.pool),
         ):
             store = ensure_features(
-                folder, encoder, self.windows, modality, batch_size=self.settings.batch_size
+                folder, encoder, self.windows, modality, pool=pool,
+                batch_size=self.settings.batch_size,
             )
             stores[side] = store.path.name
         write_json(folder / "stores.json", stores)
@@ -314,14 +333,15 @@ class _Run:
         )
 
     def _bridge(self, folder: pathlib.Path, position: Position) -> None:
-        trained, curve = self._train(position, np.arange(len(self.split["pair"])), "the bridge")
-        save_module(folder / "checkpoint", trained.bridge)
+        order = np.arange(len(self.split["pair"]))
+        trained, curve = self._train(folder, position, order, "the bridge")
+        save_module(folder / "checkpoint", self._changed(trained))
         write_curve(folder / "curve.csv", curve)
 
     def _controls(self, folder: pathlib.Path, position: Position) -> None:
         seed, new = self.settings.seed, self.new_features.outputs(position.m)
         shuffled = np.random.default_rng(seed).permutation(len(self.split["pair"]))
-        model, curve = self._train(position, shuffled, "on shuffled pairs")
+        model, curve = self._train(folder, position, shuffled, "on shuffled pairs")
         write_curve(folder / "shuffled_curve.csv", curve)
         train, val = (
             self._labelled(new[self.split[k]], k) for k in ("train", "val")
@@ -376,29 +396,83 @@ class _Run:
         return rows
 
     def _train(
-        self, position: Position, order: np.ndarray, what: str
+        self, folder: pathlib.Path, position: Position, order: np.ndarray, what: str
     ) -> tuple[BridgedModel, list[Epoch]]:
-        old, new = self.teacher.encoder, self.new_features.outputs(position.m)
+        """Trains a bridge; pair `order[i]` of the new modality goes with pair i of the old."""
+        settings, targets = self.settings, self._targets(position)
         pair, val = self.split["pair"], self.split["val"]
-        targets = capture_targets(
-            old, self._reader(self.settings.old_modality), np.concatenate([pair, val]),
-            pooled=position.l == old.num_layers, batch_size=self.settings.batch_size,
+        new, logits = self.new_features.outputs(position.m), self._teacher_logits()
+        inputs = {
+            "pair": {"pooled": new[pair][order], "logits": logits[pair]},
+            "val": {"pooled": new[val], "logits": logits[val]},
+        }
+        rows = {"pair": np.arange(len(pair)), "val": len(pair) + np.arange(len(val))}
+        untrained = self._model(position)
+        with self._checkpoints(folder, position=position, what=what) as checkpoints:
+            return train_bridge(
+                self.new, untrained.old, untrained.head, untrained.bridge, position,
+                *(functools.partial(targets.source, inputs=inputs[k], rows=rows[k]) for k in rows),
+                settings.bridge, seed=settings.seed, num_pairs=len(pair), what=f"training {what}",
+                checkpoints=checkpoints,
+            )
+
+    @contextlib.contextmanager
+    def _checkpoints(self, folder: pathlib.Path, **about: Any) -> Iterator[TrainingCheckpoints]:
+        """Checkpoints in the stage's folder, which outlives a kill; gone when training is done."""
+        kept = TrainingCheckpoints(
+            folder / "training", {**self.settings.identity(), **about},
+            every=self.settings.checkpoint_every,
         )
-        return train_bridge(
-            self.new, old, self.teacher.head, self._untrained(position), position,
-            (new[pair][order], targets[: len(pair)]), (new[val], targets[len(pair) :]),
-            self.settings.bridge, seed=self.settings.seed, what=f"training {what}",
+        try:
+            yield kept
+        finally:
+            kept.close()
+        shutil.rmtree(kept.folder, ignore_errors=True)
+
+    @property
+    def _cache(self) -> pathlib.Path:
+        return self.folder.path / "cache"
+
+    def _targets(self, position: Position) -> Targets:
+        """The targets of the pair and then the val windows, captured once for all trainings."""
+        if self._kept_targets is None:
+            settings, old = self.settings, self.teacher.encoder
+            self._kept_targets = Targets(
+                old, self._reader(settings.old_modality),
+                np.concatenate([self.split["pair"], self.split["val"]]),
+                target_kind(old, position, settings.bridge.location), settings.cache,
+                folder=self._cache, key=self.windows.hash, batch_size=settings.batch_size,
+            )
+        return self._kept_targets
+
+    def _model(self, position: Position) -> BridgedModel:
+        """The bridged model with the bridge as it starts."""
+        settings, old, prototypes = self.settings, self.teacher.encoder, None
+        if settings.bridge.prototypes == "real":
+            prototypes = real_tokens(
+                old, self._reader(settings.old_modality), self.split["pair"],
+                target_kind(old, position, "bridge_output"), settings.bridge.num_prototypes,
+                seed=settings.seed,
+            )
+        bridge = new_bridge(
+            self.new, old, position, self.shapes, settings.bridge, seed=settings.seed,
+            prototypes=prototypes,
+        )
+        return BridgedModel(
+            self.new, old, bridge, self.teacher.head, position, pool=settings.bridge.pool
         )
 
-    def _untrained(self, position: Position):
-        return new_bridge(
-            self.new, self.teacher.encoder, position, self.shapes, self.settings.bridge,
-            seed=self.settings.seed,
-        )
+    def _changed(self, model: BridgedModel) -> nnx.Module:
+        """The part of a bridged model that training changes."""
+        inside = self.settings.bridge.trainable in ("bridge", "prototypes", "low_rank")
+        return model.bridge if inside else model.suffix
+
+    def _teacher_logits(self) -> np.ndarray:
+        last = self.old_features.outputs(self.teacher.encoder.num_layers - 1)
+        return np.asarray(self.teacher.head(jnp.asarray(last)))
 
     def _teacher_predictions(self) -> np.ndarray:
-        last = self.old_features.outputs(self.teacher.encoder.num_layers - 1)
-        return np.asarray(self.teacher.head(jnp.asarray(last))).argmax(axis=1)
+        return self._teacher_logits().argmax(axis=1)
 
     def _reader(self, modality: str):
         return lambda indices: self.windows.read(modality, indices)

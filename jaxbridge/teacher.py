@@ -12,6 +12,7 @@ from flax import nnx
 from jaxbridge import losses, training
 from jaxbridge.fitting import Epoch, fit
 from jaxbridge.head import TaskHead
+from jaxbridge.training_checkpoints import TrainingCheckpoints
 from model_ports import Encoder
 from model_ports.encoder import token_mean
 from model_ports.errors import InputError
@@ -124,10 +125,12 @@ def fit_head(
 def fit_unfrozen(
     encoder: Encoder, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray],
     num_classes: int, settings: HeadSettings, *, seed: int, what: str = "training the teacher",
+    checkpoints: TrainingCheckpoints | None = None,
 ) -> tuple[Teacher, list[Epoch]]:
     """Trains the encoder together with a head, from signals.
 
-    Arguments and errors as for `fit_head`, with signals in place of features.
+    Arguments and errors as for `fit_head`, with signals in place of features; `checkpoints` as for
+    `fit`.
     """
     signals, labels = train
     weights = class_weights(labels, num_classes, settings.balance)
@@ -141,6 +144,6 @@ def fit_unfrozen(
     curve = fit(
         trainer, _data(signals, labels, weights), _data(val[0], val[1], weights),
         epochs=settings.epochs, batch_size=min(settings.batch_size, len(labels)), seed=seed,
-        keep_best=True, what=what,
+        keep_best=True, what=what, checkpoints=checkpoints,
     )
     return trainer.module(), curve

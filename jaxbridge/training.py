@@ -2,7 +2,8 @@
 
 A label tree decides which leaves of a module are differentiated and updated; all others get no
 gradient, no optimizer state and no change. A call runs a whole epoch, or a chunk of one, as one
-compiled scan over batches.
+compiled scan over batches. Under `jax.distributed` every process calls the same methods with the
+same arguments and works on its own devices' share of each batch.
 """
 
 import functools
@@ -19,10 +20,32 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from model_ports.errors import InputError
 
 # A loss maps (module, batch) to per-window losses and weights, (rows,) each; a step minimises
-# sum(weights * losses) / sum(weights) over the whole batch on all devices.
+# sum(weights * losses) / sum(weights) over the whole batch on all devices. A batch also holds
+# VALID, (rows,), 0 for rows that only fill it up.
 Loss = Callable[[Any, Any], tuple[jax.Array, jax.Array]]
 Batch = Mapping[str, np.ndarray]
-_AXIS = "batch"
+# Reads windows by index: (k,) -> arrays with a leading axis of k.
+Rows = Callable[[np.ndarray], Batch]
+AXIS = "batch"
+VALID = "valid"
+
+
+class NonFiniteError(InputError):
+    """The loss or its gradient was not finite; the trainer holds the state before that step.
+
+    Attributes:
+        before: losses of the steps before.
+        loss: its value there.
+    """
+
+    def __init__(self, before: list[float], loss: float):
+        super().__init__(f"the loss is {loss} in step {len(before) + 1} of a call")
+        self.before, self.loss = before, loss
+
+    @property
+    def step(self) -> int:
+        """Index within the call."""
+        return len(self.before)
 
 
 def labels(module: nnx.Module, trainable: Callable[[str], bool]) -> dict[str, str]:
@@ -39,19 +62,50 @@ def labels(module: nnx.Module, trainable: Callable[[str], bool]) -> dict[str, st
     }
 
 
+def reached(module: nnx.Module, loss: Loss, batch: Mapping[str, jax.ShapeDtypeStruct]) -> set[str]:
+    """Returns the paths of the leaves that the loss depends on; nothing is run.
+
+    Args:
+        module: any NNX module.
+        loss: see `Loss`.
+        batch: shapes of one batch, `VALID` left out.
+    """
+    leaves = _leaves(module)
+    structure = nnx.split(module)
+    shapes = {p: jax.ShapeDtypeStruct(v[...].shape, v[...].dtype) for p, v in leaves.items()}
+    rows = next(iter(batch.values())).shape[:1]
+    batch = {**batch, VALID: jax.ShapeDtypeStruct(rows, jnp.float32)}
+    trace = jax.make_jaxpr(
+        lambda leaves, batch: loss(_merge(structure, leaves), batch), axis_env=[(AXIS, 1)]
+    )
+    jaxpr = trace(shapes, batch).jaxpr
+    used = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    return {p for p, v in zip(sorted(leaves), jaxpr.invars, strict=False) if id(v) in used}
+
+
 def _leaves(module: nnx.Module) -> dict[str, nnx.Variable]:
     return {".".join(map(str, p)): v for p, v in nnx.to_flat_state(nnx.state(module))}
 
 
+def _merge(structure: Any, leaves: Mapping[str, jax.Array]) -> Any:
+    graph, state = structure
+    flat = [
+        (path, leaf.replace(leaves[".".join(map(str, path))]))
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    return nnx.merge(graph, nnx.from_flat_state(flat))
+
+
 class Trainer:
-    """Trains the labelled leaves of a module on all local devices.
+    """Trains the labelled leaves of a module on all devices.
 
     Args:
         module: the module; it is left as it is, `module()` returns a trained copy.
         loss: see `Loss`.
         leaf_labels: from `labels`.
-        optimizer: applied to the trained leaves through `optax.masked`.
-        devices: defaults to all local devices.
+        optimizer: applied to the trained leaves through `optax.masked`, so that whatever it
+            computes over all leaves, such as a global norm, is over these.
+        devices: some of this process's devices; None for all devices of all processes.
 
     Attributes:
         params: trained leaves by path, replicated.
@@ -70,7 +124,9 @@ class Trainer:
         if not trained:
             raise InputError("no parameter is labelled as trained; nothing would move.")
         self.devices = devices or jax.local_devices()
-        self._replicated = NamedSharding(Mesh(np.array(self.devices), (_AXIS,)), PartitionSpec())
+        self._num_devices = len(self.devices) if devices else jax.device_count()
+        self._first_device = 0 if devices else jax.process_index() * len(self.devices)
+        self._mesh = Mesh(np.array(self.devices), (AXIS,))
         self._structure = nnx.split(module)
         # pmap donates this state, so it must not share buffers with the caller's module.
         self.params = self.place({p: np.asarray(leaves[p][...]) for p in trained})
@@ -78,31 +134,55 @@ class Trainer:
         mask = {path: leaf_labels[path] != "frozen" for path in leaves}
         self._optimizer = optax.masked(optimizer, mask)
         self.opt_state = self.place(self._optimizer.init(self._with_masked_nodes(self.params)))
-        self._epoch = jax.pmap(
-            functools.partial(self._run_steps, loss), axis_name=_AXIS, devices=self.devices,
-            in_axes=(None, None, None, None, 0, 0), out_axes=None, donate_argnums=(0, 1),
+        pmap = functools.partial(jax.pmap, axis_name=AXIS, devices=devices, out_axes=None)
+        self._epoch = pmap(
+            functools.partial(self._run_steps, loss, _rows_of),
+            in_axes=(None, None, None, None, 0, 0), donate_argnums=(0, 1),
         )
-        self._evaluate = jax.pmap(
-            functools.partial(self._total_loss, loss), axis_name=_AXIS, devices=self.devices,
-            in_axes=(None, None, None, 0, 0), out_axes=None,
+        self._chunk = pmap(
+            functools.partial(self._run_steps, loss, _given),
+            in_axes=(None, None, None, None, 0, 0), donate_argnums=(0, 1),
+        )
+        self._evaluate = pmap(
+            functools.partial(self._total_loss, loss, _rows_of), in_axes=(None, None, None, 0, 0)
+        )
+        self._evaluate_chunk = pmap(
+            functools.partial(self._total_loss, loss, _given), in_axes=(None, None, None, 0, 0)
         )
 
     def train(self, data: Batch, order: np.ndarray, batch_size: int) -> np.ndarray:
         """Runs one step per `batch_size` entries of `order` in one compiled call.
 
         Args:
-            data: arrays with a leading window axis.
+            data: arrays with a leading window axis; on the devices already if from `place`.
             order: (windows,) indices into `data`; the last batch may be smaller.
             batch_size: windows per step, over all devices.
 
         Returns:
             The loss of each step before its update, (steps,).
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite; no step from there on was taken.
         """
         rows, valid = self._batches(order, batch_size)
-        self.params, self.opt_state, losses = self._epoch(
-            self.params, self.opt_state, self.frozen, self.place(dict(data)), rows, valid
-        )
-        return np.asarray(losses)
+        return self._take(self._epoch, self.place(dict(data)), rows, valid)
+
+    def train_rows(self, read: Rows, order: np.ndarray, batch_size: int) -> np.ndarray:
+        """As `train`, on windows read now, each device's share of each batch and no other."""
+        batches, valid = self.read_batches(read, order, batch_size)
+        return self._take(self._chunk, (), batches, valid)
+
+    def read_batches(self, read: Rows, order: np.ndarray, batch_size: int) -> tuple[Any, Any]:
+        """Returns batches on the devices, for `train_batches`: reading ahead is worth a thread."""
+        rows, valid = self._batches(order, batch_size)
+        flat = {k: np.asarray(v) for k, v in read(rows.reshape(-1)).items()}
+        batches = {k: v.reshape(*rows.shape, *v.shape[1:]) for k, v in flat.items()}
+        split = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        return jax.device_put((batches, valid), split)
+
+    def train_batches(self, batches: Any, valid: Any) -> np.ndarray:
+        """As `train`, on what `read_batches` returned."""
+        return self._take(self._chunk, (), batches, valid)
 
     def loss(self, data: Batch, batch_size: int) -> float:
         """Returns the mean loss over all of `data`, nothing updated."""
@@ -113,6 +193,11 @@ class Trainer:
         )
         return float(total) / float(weight)
 
+    def sum_batches(self, batches: Any, valid: Any) -> tuple[float, float]:
+        """Returns sums of weighted losses and of weights over what `read_batches` returned."""
+        total, weight = self._evaluate_chunk(self.params, self.frozen, (), batches, valid)
+        return float(total), float(weight)
+
     def host_params(self) -> dict[str, np.ndarray]:
         """Returns a copy of the trained leaves on the host."""
         return {path: np.array(value) for path, value in self.params.items()}
@@ -121,21 +206,42 @@ class Trainer:
         """Replaces the trained leaves; the optimizer state stays."""
         self.params = self.place(dict(params))
 
+    def host_state(self) -> dict[str, np.ndarray]:
+        """Returns a copy of everything that training changes, by name, on the host."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path((self.params, self.opt_state))
+        return {jax.tree_util.keystr(path): np.array(value) for path, value in leaves}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `host_state` returned, bit by bit."""
+        leaves, structure = jax.tree_util.tree_flatten_with_path((self.params, self.opt_state))
+        values = [state[jax.tree_util.keystr(path)] for path, _ in leaves]
+        self.params, self.opt_state = self.place(jax.tree.unflatten(structure, values))
+
     def module(self) -> Any:
         """Returns a copy of the module with the trained leaves as they are now."""
         params = self.host_params()
         frozen = {p: np.asarray(v) for p, v in self.frozen.items()}
-        return self._merge(jax.tree.map(jnp.asarray, {**params, **frozen}))
+        return _merge(self._structure, jax.tree.map(jnp.asarray, {**params, **frozen}))
 
     def place(self, tree: Any) -> Any:
         """Returns the tree on every device; already placed arrays are left where they are."""
-        return jax.device_put(tree, self._replicated)
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
+    def _take(self, call, data, rows, valid) -> np.ndarray:
+        self.params, self.opt_state, values, fine = call(
+            self.params, self.opt_state, self.frozen, data, rows, valid
+        )
+        values, fine = np.asarray(values), np.asarray(fine)
+        if not fine.all():
+            step = int(np.argmin(fine))
+            raise NonFiniteError(values[:step].tolist(), float(values[step]))
+        return values
 
     def _batches(self, order: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and validity, (devices, steps, rows): short batches are padded and masked."""
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
-        count = len(self.devices)
+        count = self._num_devices
         rows = -(-batch_size // count)
         steps = -(-len(order) // batch_size)
         index = np.zeros((steps, count * rows), np.int32)
@@ -145,56 +251,72 @@ class Trainer:
             index[step, : len(batch)], valid[step, : len(batch)] = batch, 1
 
         def by_device(x: np.ndarray) -> np.ndarray:
-            return x.reshape(steps, count, rows).swapaxes(0, 1)
+            mine = slice(self._first_device, self._first_device + len(self.devices))
+            return x.reshape(steps, count, rows).swapaxes(0, 1)[mine]
 
         return by_device(index), by_device(valid)
-
-    def _merge(self, leaves: Mapping[str, jax.Array]) -> Any:
-        graph, state = self._structure
-        flat = [
-            (path, leaf.replace(leaves[".".join(map(str, path))]))
-            for path, leaf in nnx.to_flat_state(state)
-        ]
-        return nnx.merge(graph, nnx.from_flat_state(flat))
 
     def _with_masked_nodes(self, trained: Mapping[str, Any]) -> dict[str, Any]:
         return {**trained, **{path: optax.MaskedNode() for path in self.frozen}}
 
-    def _weighted(self, loss, params, frozen, data, index, valid):
-        batch = jax.tree.map(lambda x: x[index], data)
-        losses, weights = loss(self._merge({**params, **frozen}), batch)
+    def _weighted(self, loss, params, frozen, batch, valid):
+        module = _merge(self._structure, {**params, **frozen})
+        losses, weights = loss(module, {**batch, VALID: valid})
         weights = jax.lax.stop_gradient(weights) * valid
         # A padded row repeats a real window; where() keeps a NaN of its from spreading.
         return jnp.sum(jnp.where(weights > 0, losses * weights, 0)), jnp.sum(weights)
 
-    def _run_steps(self, loss, params, opt_state, frozen, data, index, valid):
-        def step(carry, rows):
-            params, opt_state = carry
+    def _run_steps(self, loss, rows_of, params, opt_state, frozen, data, rows, valid):
+        def step(carry, now):
+            params, opt_state, fine = carry
+            rows, valid = now
 
             def mean(params):
-                total, weight = self._weighted(loss, params, frozen, data, *rows)
-                return total / jax.lax.psum(weight, _AXIS)
+                total, weight = self._weighted(loss, params, frozen, rows_of(data, rows), valid)
+                return total / jax.lax.psum(weight, AXIS)
 
-            value, gradients = jax.lax.psum(jax.value_and_grad(mean)(params), _AXIS)
-            updates, opt_state = self._optimizer.update(
+            value, gradients = jax.lax.psum(jax.value_and_grad(mean)(params), AXIS)
+            # After a bad batch nothing moves any more: the last good state is what is returned.
+            sizes = [jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(gradients)]
+            fine &= jnp.isfinite(value) & jnp.isfinite(sum(sizes))
+            updates, new_state = self._optimizer.update(
                 self._with_masked_nodes(gradients), opt_state, self._with_masked_nodes(params)
             )
-            params = optax.apply_updates(params, {p: updates[p] for p in params})
-            return (params, opt_state), value
+            new = optax.apply_updates(params, {p: updates[p] for p in params}), new_state
+            params, opt_state = jax.tree.map(
+                lambda after, before: jnp.where(fine, after, before), new, (params, opt_state)
+            )
+            return (params, opt_state, fine), (value, fine)
 
-        (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), (index, valid))
-        return params, opt_state, losses
+        start = params, opt_state, jnp.bool_(True)
+        (params, opt_state, _), (losses, fine) = jax.lax.scan(step, start, (rows, valid))
+        return params, opt_state, losses, fine
 
-    def _total_loss(self, loss, params, frozen, data, index, valid):
-        def step(carry, rows):
-            total, weight = self._weighted(loss, params, frozen, data, *rows)
+    def _total_loss(self, loss, rows_of, params, frozen, data, rows, valid):
+        def step(carry, now):
+            rows, valid = now
+            total, weight = self._weighted(loss, params, frozen, rows_of(data, rows), valid)
             return (carry[0] + total, carry[1] + weight), None
 
         start = (jnp.zeros(()), jnp.zeros(()))
-        return jax.lax.psum(jax.lax.scan(step, start, (index, valid))[0], _AXIS)
+        return jax.lax.psum(jax.lax.scan(step, start, (rows, valid))[0], AXIS)
+
+
+def _rows_of(data: Any, rows: jax.Array) -> Any:
+    return jax.tree.map(lambda x: x[rows], data)
+
+
+def _given(data: Any, rows: Any) -> Any:
+    del data
+    return rows
+
+
+def epoch_order(windows: int, epoch: int, seed: int) -> np.ndarray:
+    """Returns the shuffled window order of an epoch; it depends on (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(windows)
 
 
 def epoch_orders(windows: int, epochs: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields the shuffled window order of each epoch; epoch e depends on (seed, e) alone."""
+    """Yields the shuffled window order of each epoch."""
     for epoch in range(epochs):
-        yield np.random.default_rng([seed, epoch]).permutation(windows)
+        yield epoch_order(windows, epoch, seed)

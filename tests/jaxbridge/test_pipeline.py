@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch, capl
     assert "all layers of labram: found" in caplog.text
     assert "all layers of hubert_ecg_small: 32 of 80 windows found" in caplog.text
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
-        "features", "run.json", "teacher"
+        ".bridge.partial", "features", "run.json", "teacher"
     ]
     stamp = (tmp_path / "run" / "features" / "done.json").stat().st_mtime_ns
     result = transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
