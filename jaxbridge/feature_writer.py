@@ -49,7 +49,11 @@ def create(
             window.write(indices).result()
             _write_json(aside / "metadata.json", metadata)
             aside.chmod(0o755)
-            aside.rename(path)
+            try:
+                aside.rename(path)
+            except OSError:
+                if not path.exists():  # else another process made the same store meanwhile
+                    raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jaxbridge.capture import capture, capture_targets, mean_context
-from jaxbridge.sweep import sweep
+from jaxbridge.sweep import batches, sweep
 from model_ports import CollapseWarning
 from model_ports.errors import InputError
 from tests.golden import relative_error
@@ -43,6 +43,24 @@ def test_devices_do_not_matter():
     )
     assert one.shape[0] == 11
     assert relative_error(one, eight) < 1e-5
+
+
+def test_batches_are_read_ahead_but_not_far():
+    reads = []
+
+    def read(indices):
+        reads.append(int(indices[0]))
+        return np.ones((len(indices), 4, 3), np.float32)
+
+    found = batches(lambda e, x: x.sum(axis=(1, 2)), Toy(rngs=nnx.Rngs(0)), read, np.arange(400),
+                    batch_size=8, start=16, what="test")
+    for number, sums in enumerate(found):
+        np.testing.assert_array_equal(sums, np.full(8, 12))
+        # One is in use, one is computed; the rest is read ahead.
+        assert number + 1 < len(reads) <= number + 5 or len(reads) == 48
+    assert reads == list(range(16, 400, 8))
+    with pytest.raises(InputError, match="test: there are no windows"):
+        next(batches(lambda e, x: x, Toy(rngs=nnx.Rngs(0)), read, np.arange(0), what="test"))
 
 
 def test_mean_context():

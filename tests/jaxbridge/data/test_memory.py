@@ -30,12 +30,15 @@ def test_the_hash_tells_any_change():
         _windows(labels=np.array([0, 1, 0])),
         _windows(splits=np.array(["train", "val", "train"])),
         _windows(arrays={"eeg": np.arange(6.0).reshape(3, 2) + 1e-3, "ecg": np.ones((3, 4, 5))}),
+        _windows(subjects=["S1", "S2", "S1"]),
+        _windows(subjects=["S1", "S2", "S2"]),
     ]
-    assert len({same.hash, *(w.hash for w in changed)}) == 4
+    assert len({same.hash, *(w.hash for w in changed)}) == 6
 
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"labels": np.array([0, 1])}, "must come in pairs.*eeg 3, ecg 3, labels 2"),
+    ({"subjects": ["S1"]}, "must come in pairs.*splits 3, subjects 1"),
     ({"arrays": {"eeg": np.array([[1.0], [np.nan], [0]])}}, "window 1 of eeg has NaN"),
     ({"splits": np.array(["train", "dev", "train"])}, r"unknown splits \[.*dev"),
     ({"labels": np.array([0, 1, 2])}, "labels must be 0 to 1"),
