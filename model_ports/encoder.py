@@ -97,12 +97,13 @@ class Encoder(nnx.Module):
         The steps are those of BioX-Bridge's data sets unless an option says otherwise; models add
         options of their own. The samples are checked on the host; what is then computed is
         compiled once per shape, rate and option. z-scores run over the samples given.
+        Rate, leads and unit are required: None, the default, is refused.
 
         Args:
             recording: (batch, leads, samples) at one rate, or (leads, samples) for a batch of one.
-            sampling_rate_hz: samples per second. Required.
-            leads: a name per lead. Required.
-            unit: "V", "mV" or "uV"; where the model z-scores, also "a.u." or "counts". Required.
+            sampling_rate_hz: samples per second.
+            leads: a name per lead.
+            unit: "V", "mV" or "uV"; where the model z-scores, also "a.u." or "counts".
 
         Returns:
             The signal, float32, batch axis first.
