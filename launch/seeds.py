@@ -46,12 +46,12 @@ def run_seeds(
         if result.selection is not None:
             m, l = result.selection.m, result.selection.l  # noqa: E741
             print(f"chosen: output of new layer {m} into the input of old layer {l}")
-        with _writable(out):
+        with writable(out):
             given = {flag.name: flag.value for flag in _script_flags()}
             write_json(folder / "flags.json", given)
             pictures += draw(folder / "run")
     rows = table.summarise(results)
-    with _writable(out):
+    with writable(out):
         write_rows(out / "summary.csv", rows)
     count = "one seed" if len(seeds) == 1 else f"mean ± standard deviation of {len(seeds)} seeds"
     print(f"\nTest subjects, {count}:\n\n{table.text(rows)}\n")
@@ -70,7 +70,8 @@ def _script_flags() -> list[flags.Flag]:
 
 
 @contextlib.contextmanager
-def _writable(out: pathlib.Path) -> Iterator[None]:
+def writable(out: pathlib.Path) -> Iterator[None]:
+    """Turns a failed write into an `InputError`."""
     try:
         yield
     except OSError as error:
