@@ -1,12 +1,13 @@
 """A small training run in a process of its own, for tests that kill it.
 
-    python -m tests.jaxbridge.interrupted FOLDER OUT STREAMED [STEPS_UNTIL_KILL]
+    python -m tests.jaxbridge.interrupted FOLDER OUT SOURCE [CALLS [SIGNAL]]
 """
 
 import os
 import pathlib
 import signal
 import sys
+import threading
 
 import numpy as np
 import optax
@@ -18,11 +19,13 @@ from jaxbridge.preemption import Preempted
 from jaxbridge.sources import Streamed
 from jaxbridge.training_checkpoints import TrainingCheckpoints
 
-EPOCHS, WINDOWS, BATCH = 6, 50, 4
+EPOCHS, WINDOWS, BATCH = 20, 50, 4
 
 
-def main(folder: str, out: str, streamed: str, kill_after: str = "") -> None:
-    """Trains, and is killed after so many calls of the optimizer's loop, wherever that is."""
+def main(
+    folder: str, out: str, source: str, calls: str = "", number: str = str(int(signal.SIGKILL))
+) -> None:
+    """Trains; sends itself a signal after so many compiled calls, a fraction of one included."""
     module = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
 
     def loss(module, batch):
@@ -34,17 +37,17 @@ def main(folder: str, out: str, streamed: str, kill_after: str = "") -> None:
     trainer = training.Trainer(
         module, loss, training.labels(module, lambda path: True), optax.adam(1e-2)
     )
-    if kill_after:
-        _kill_after(trainer, float(kill_after))
-    source = data
-    if streamed == "streamed":
-        source = Streamed(
+    if calls:
+        _signal_after(trainer, float(calls), int(number))
+    train = data
+    if source == "streamed":
+        train = Streamed(
             lambda i: {k: v[i] for k, v in data.items()}, WINDOWS, 20, chunk_bytes=160
         )
     checkpoints = TrainingCheckpoints(folder, {"what": "test"}, every=5)
     try:
         curve = fit(
-            trainer, source, data, epochs=EPOCHS, batch_size=BATCH, seed=3, keep_best=True,
+            trainer, train, data, epochs=EPOCHS, batch_size=BATCH, seed=3, keep_best=True,
             what="training", checkpoints=checkpoints,
         )
     except Preempted as error:
@@ -54,16 +57,17 @@ def main(folder: str, out: str, streamed: str, kill_after: str = "") -> None:
     np.savez(pathlib.Path(out), curve=np.array(curve), **trainer.host_state())
 
 
-def _kill_after(trainer: training.Trainer, calls: float) -> None:
-    """SIGKILL after whole calls; a fraction lets Orbax write for so many hundredths of a second."""
+def _signal_after(trainer: training.Trainer, calls: float, number: int) -> None:
     take, left = trainer._take, [int(calls)]
 
     def counted(*args):
         found = take(*args)
         left[0] -= 1
-        if left[0] <= 0:
-            signal.setitimer(signal.ITIMER_REAL, max(calls % 1, 1e-4) * 0.3)
-            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        if left[0] == 0:
+            # The fraction lets Orbax write for up to a fifth of a second.
+            timer = threading.Timer(0.2 * (calls % 1), os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
         return found
 
     trainer._take = counted

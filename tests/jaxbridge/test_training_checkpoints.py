@@ -114,33 +114,43 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path):
     assert TrainingCheckpoints(tmp_path / "c", {}).latest()[0] == 1
 
 
-def _run(folder, out, streamed, kill_after="") -> subprocess.CompletedProcess:
+def _run(folder, out, source, *signalled) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "tests.jaxbridge.interrupted", str(folder), str(out), streamed,
-         str(kill_after)],
+        [sys.executable, "-m", "tests.jaxbridge.interrupted", str(folder), str(out), source,
+         *map(str, signalled)],
         capture_output=True, text=True, cwd=_REPOSITORY,
     )
 
 
+def _same_bits(one: pathlib.Path, other: pathlib.Path) -> None:
+    with np.load(one) as a, np.load(other) as b:
+        assert set(a) == set(b)
+        for name in a:
+            assert a[name].tobytes() == b[name].tobytes(), name
+        assert len(a["curve"]) == interrupted.EPOCHS
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("streamed", ["placed", "streamed"])
-def test_killed_ten_times_ends_with_the_same_bits(tmp_path, streamed):
-    """SIGKILL at random moments, ten times with each kind of source, twenty in all."""
-    assert _run(tmp_path / "whole", tmp_path / "whole.npz", streamed).returncode == 0
-    rng, kills = np.random.default_rng(11), 0
-    while kills < 10:
-        # few calls, so that twenty kills fit in; what a run got done beyond its last checkpoint is
-        # done again
-        ended = _run(tmp_path / "broken", tmp_path / "broken.npz", streamed,
-                     rng.uniform(1, 3 if streamed == "placed" else 6))
-        if ended.returncode == 0:
-            break
+@pytest.mark.parametrize("source", ["placed", "streamed"])
+def test_killed_ten_times_ends_with_the_same_bits(tmp_path, source):
+    """SIGKILL at random moments: ten times with each kind of source, twenty in all."""
+    assert _run(tmp_path / "whole", tmp_path / "whole.npz", source).returncode == 0
+    rng = np.random.default_rng(11)
+    for _ in range(10):
+        # At most 6 of the 60 to 260 calls of a run, so that it is never done before the tenth.
+        ended = _run(tmp_path / "broken", tmp_path / "broken.npz", source, rng.uniform(1, 6))
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
-        kills += 1
-    assert kills >= 3
-    assert _run(tmp_path / "broken", tmp_path / "broken.npz", streamed).returncode == 0
-    with np.load(tmp_path / "whole.npz") as whole, np.load(tmp_path / "broken.npz") as broken:
-        assert set(whole) == set(broken)
-        for name in whole:
-            assert whole[name].tobytes() == broken[name].tobytes(), name
-        assert len(whole["curve"]) == interrupted.EPOCHS
+    assert _run(tmp_path / "broken", tmp_path / "broken.npz", source).returncode == 0
+    _same_bits(tmp_path / "whole.npz", tmp_path / "broken.npz")
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+    assert _run(tmp_path / "whole", tmp_path / "whole.npz", "placed").returncode == 0
+    command = tmp_path / "broken", tmp_path / "broken.npz", "placed"
+    ended = _run(*command, 7.5, int(signal.SIGTERM))
+    assert ended.returncode == 143, ended.stderr[-2000:]
+    assert "and saved; the same command goes on" in ended.stderr
+    ended = _run(*command)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    _same_bits(tmp_path / "whole.npz", tmp_path / "broken.npz")

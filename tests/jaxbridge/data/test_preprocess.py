@@ -96,7 +96,9 @@ def test_polyphase_stops_what_would_fold_back_and_linear_does_not():
 
 @pytest.mark.parametrize(("old", "new"), [(500, 200), (64, 100)])
 def test_polyphase_keeps_a_drifting_offset_exactly(old, new):
-    line = lambda rate: 40 + 3 * np.arange(5 * rate)[None] / rate
+    def line(rate: int) -> np.ndarray:
+        return 40 + 3 * np.arange(5 * rate)[None] / rate
+
     np.testing.assert_allclose(polyphase_resample(line(old), old, new), line(new), rtol=1e-12)
 
 
