@@ -135,19 +135,16 @@ class Trainer:
         self._optimizer = optax.masked(optimizer, mask)
         self.opt_state = self.place(self._optimizer.init(self._with_masked_nodes(self.params)))
         pmap = functools.partial(jax.pmap, axis_name=AXIS, devices=devices, out_axes=None)
-        self._epoch = pmap(
-            functools.partial(self._run_steps, loss, _rows_of),
-            in_axes=(None, None, None, None, 0, 0), donate_argnums=(0, 1),
+        # The nested first entry is needed: from a flat tuple of axes, jax 0.10 assigns them to
+        # leaves one by one whenever there happen to be as many leaves as arguments.
+        axes = ((None, None), None, None, 0, 0)
+        step, total = self._run_steps, self._total_loss
+        self._epoch, self._chunk = (
+            pmap(functools.partial(step, loss, rows), in_axes=axes, donate_argnums=0)
+            for rows in (_rows_of, _given)
         )
-        self._chunk = pmap(
-            functools.partial(self._run_steps, loss, _given),
-            in_axes=(None, None, None, None, 0, 0), donate_argnums=(0, 1),
-        )
-        self._evaluate = pmap(
-            functools.partial(self._total_loss, loss, _rows_of), in_axes=(None, None, None, 0, 0)
-        )
-        self._evaluate_chunk = pmap(
-            functools.partial(self._total_loss, loss, _given), in_axes=(None, None, None, 0, 0)
+        self._evaluate, self._evaluate_chunk = (
+            pmap(functools.partial(total, loss, rows), in_axes=axes) for rows in (_rows_of, _given)
         )
 
     def train(self, data: Batch, order: np.ndarray, batch_size: int) -> np.ndarray:
@@ -189,13 +186,14 @@ class Trainer:
         size = len(next(iter(data.values())))
         rows, valid = self._batches(np.arange(size), batch_size)
         total, weight = self._evaluate(
-            self.params, self.frozen, self.place(dict(data)), rows, valid
+            (self.params, ()), self.frozen, self.place(dict(data)), rows, valid
         )
         return float(total) / float(weight)
 
     def sum_batches(self, batches: Any, valid: Any) -> tuple[float, float]:
         """Returns sums of weighted losses and of weights over what `read_batches` returned."""
-        total, weight = self._evaluate_chunk(self.params, self.frozen, (), batches, valid)
+        state = self.params, ()
+        total, weight = self._evaluate_chunk(state, self.frozen, (), batches, valid)
         return float(total), float(weight)
 
     def host_params(self) -> dict[str, np.ndarray]:
@@ -228,9 +226,10 @@ class Trainer:
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
     def _take(self, call, data, rows, valid) -> np.ndarray:
-        self.params, self.opt_state, values, fine = call(
-            self.params, self.opt_state, self.frozen, data, rows, valid
+        state, values, fine = call(
+            (self.params, self.opt_state), self.frozen, data, rows, valid
         )
+        self.params, self.opt_state = state
         values, fine = np.asarray(values), np.asarray(fine)
         if not fine.all():
             step = int(np.argmin(fine))
@@ -266,9 +265,9 @@ class Trainer:
         # A padded row repeats a real window; where() keeps a NaN of its from spreading.
         return jnp.sum(jnp.where(weights > 0, losses * weights, 0)), jnp.sum(weights)
 
-    def _run_steps(self, loss, rows_of, params, opt_state, frozen, data, rows, valid):
+    def _run_steps(self, loss, rows_of, state, frozen, data, rows, valid):
         def step(carry, now):
-            params, opt_state, fine = carry
+            (params, opt_state), fine = carry
             rows, valid = now
 
             def mean(params):
@@ -283,16 +282,18 @@ class Trainer:
                 self._with_masked_nodes(gradients), opt_state, self._with_masked_nodes(params)
             )
             new = optax.apply_updates(params, {p: updates[p] for p in params}), new_state
-            params, opt_state = jax.tree.map(
+            state = jax.tree.map(
                 lambda after, before: jnp.where(fine, after, before), new, (params, opt_state)
             )
-            return (params, opt_state, fine), (value, fine)
+            return (state, fine), (value, fine)
 
-        start = params, opt_state, jnp.bool_(True)
-        (params, opt_state, _), (losses, fine) = jax.lax.scan(step, start, (rows, valid))
-        return params, opt_state, losses, fine
+        start = state, jnp.bool_(True)
+        (state, _), (losses, fine) = jax.lax.scan(step, start, (rows, valid))
+        return state, losses, fine
 
-    def _total_loss(self, loss, rows_of, params, frozen, data, rows, valid):
+    def _total_loss(self, loss, rows_of, state, frozen, data, rows, valid):
+        params, _ = state
+
         def step(carry, now):
             rows, valid = now
             total, weight = self._weighted(loss, params, frozen, rows_of(data, rows), valid)
