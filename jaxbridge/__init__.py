@@ -5,6 +5,7 @@ from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.bridging import BridgeSettings
 from jaxbridge.head import TaskHead
 from jaxbridge.pipeline import TransferResult, TransferSettings, transfer
+from jaxbridge.scanner import Scan, scan
 from jaxbridge.teacher import HeadSettings
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "HeadSettings",
     "Position",
     "PrototypeBridge",
+    "Scan",
     "TaskHead",
     "TransferResult",
     "TransferSettings",
+    "scan",
     "transfer",
 ]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jaxbridge.bootstrap import Stability
-from jaxbridge.scan import Scan
+from jaxbridge.scanner import Scan
 
 _CRITERIA = {
     "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "log_loss": "log loss"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from jaxbridge.bootstrap import Stability
-from jaxbridge.scan import Scan
+from jaxbridge.scanner import Scan
 
 # With fewer people a bootstrap's intervals are clearly too narrow.
 FEW_SUBJECTS = 10
