@@ -58,8 +58,8 @@ class Activations(NamedTuple):
     Attributes:
         inputs: per layer, its input pooled over tokens, (batch, features) float32.
         outputs: per layer, its output pooled over tokens, (batch, features) float32.
-        final: the embedding that the published model ends with, (batch, features), whatever the
-            pooling.
+        final: the embedding that the published model ends with, (batch, features), or (batch,
+            channels, features) from NormWear, whatever the pooling.
     """
 
     inputs: tuple[jax.Array, ...]
@@ -134,7 +134,7 @@ class Encoder(nnx.Module):
         raise NotImplementedError
 
     def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
-        """Returns the published embedding, (batch, features), from the last layer's output."""
+        """Returns the published embedding, see `Activations.final`, from the last layer's output."""
         del context
         return token_mean(tokens)
 

@@ -10,7 +10,7 @@ import importlib.util
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -148,7 +148,6 @@ def layer_errors(
     encoder: Encoder,
     golden: Golden,
     suffix_inputs: Mapping[int, np.ndarray] | None = None,
-    final: Callable[[Encoder, jax.Array], jax.Array] | None = None,
 ) -> dict[str, float]:
     """Relative error of every array that the golden holds: means, corners, norms, suffixes.
 
@@ -156,7 +155,6 @@ def layer_errors(
         encoder: the port, with the golden's weights.
         golden: what the original computed.
         suffix_inputs: layer -> tokens that replace its input; `drawn_suffix_inputs` if None.
-        final: what to compare with `final_output`, where that is not `activations(...).final`.
     """
 
     @jax.jit
@@ -186,8 +184,7 @@ def layer_errors(
         errors[f"layer{i}_output_norm"] = relative_error(
             norm, golden.arrays[f"layer{i}_output_norm"]
         )
-    last = found.final if final is None else jax.jit(final)(encoder, signal)
-    errors["final_output"] = relative_error(last, golden.arrays["final_output"])
+    errors["final_output"] = relative_error(found.final, golden.arrays["final_output"])
     if suffix_inputs is None:
         suffix_inputs = drawn_suffix_inputs(encoder, golden)
     context = jax.jit(lambda e, x: e.context(x))(encoder, signal)
@@ -239,8 +236,7 @@ def measure(variant: Variant, root: str | pathlib.Path, recipe: Any) -> Fidelity
     """
     golden = Golden(pathlib.Path(root) / variant.folder, recipe)
     encoder = registry.from_state_dict(variant.encoder, golden.state_dict(), **variant.overrides)
-    final = _normwear_final if variant.encoder == "normwear" else None
-    errors = layer_errors(encoder, golden, final=final)
+    errors = layer_errors(encoder, golden)
     apart = {
         check: errors.pop(check)
         for name, check in ILL_CONDITIONED if name == variant.encoder and check in errors
@@ -256,8 +252,3 @@ def measure(variant: Variant, root: str | pathlib.Path, recipe: Any) -> Fidelity
         worst=worst,
         ill_conditioned=apart,
     )
-
-
-def _normwear_final(encoder: Encoder, signal: jax.Array) -> jax.Array:
-    """What the original returns: one embedding per channel."""
-    return encoder.channel_embeddings(encoder(signal), encoder.context(signal))

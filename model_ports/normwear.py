@@ -246,22 +246,17 @@ class Normwear(Encoder):
     def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
         return self.layers[i](_by_channel(tokens, context)).reshape(tokens.shape)
 
-    def channel_embeddings(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
-        """LayerNorm of each channel's class token, (batch, channels, features).
+    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
+        """LayerNorm of each channel's class token, (batch, channels, features), as published.
+
+        One embedding per channel is what the published model ends with; the authors leave open how
+        channels are put together (their README shows the mean and laying them end to end).
 
         Args:
             tokens: the last layer's output.
             context: see `run`; needed with more than 13 channels.
         """
         return self.norm(_by_channel(tokens, context)[:, :, 0])
-
-    def readout(self, tokens: jax.Array, context: Any = ()) -> jax.Array:
-        """Mean of the channel embeddings, (batch, features).
-
-        The authors leave open how channels are put together; the mean is one of the two ways that
-        their README shows (the other lays them end to end).
-        """
-        return jnp.mean(self.channel_embeddings(tokens, context), axis=1)
 
 
 def _by_channel(tokens: jax.Array, context: Any) -> jax.Array:
