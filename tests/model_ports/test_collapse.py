@@ -26,7 +26,8 @@ def _activations(encoder: mp.Encoder, signal: np.ndarray) -> mp.Activations:
 
 @pytest.mark.parametrize("name", _SHAPES)
 def test_random_encoders_tell_even_similar_windows_apart(name):
-    """Windows that differ by 1 % of a common wave: the least spread is 40 times the threshold."""
+    """Windows that differ from a common wave by noise of 1 %. Of all nine encoders at published size
+    the least spread of any layer was 2.6e-4, Tiny-BioMoE's; windows that are alike give 0 to 3e-8."""
     encoder = mp.create(name, rngs=nnx.Rngs(0), **TINY[name])
     shape = _SHAPES[name]
     common = np.broadcast_to(np.sin(np.arange(shape[-1], dtype=np.float32) / 7), shape)
@@ -37,18 +38,14 @@ def test_random_encoders_tell_even_similar_windows_apart(name):
     assert min(found) > 10 * THRESHOLD
 
 
-@pytest.mark.parametrize(("name", "kernels"), [
-    ("labram", ["patch_embed.conv1"]),
-    ("hubert_ecg_small", ["projection"]),
-    ("papagei", ["stem"]),
+@pytest.mark.parametrize(("name", "kernel"), [
+    ("hubert_ecg_small", "projection"),
+    ("papagei", "stem"),
 ])
-def test_zeroed_input_projection_is_told(name, kernels):
+def test_zeroed_input_projection_is_told(name, kernel):
     encoder = mp.create(name, rngs=nnx.Rngs(0), **TINY[name])
-    for path in kernels:
-        module = encoder
-        for part in path.split("."):
-            module = getattr(module, part)
-        module.kernel[...] = np.zeros_like(module.kernel[...])
+    module = getattr(encoder, kernel)
+    module.kernel[...] = np.zeros_like(module.kernel[...])
     activations = _activations(encoder, recipe.signal(0, _SHAPES[name]))
     with pytest.warns(mp.CollapseWarning, match="layer 0 and .* more vary by less than"):
         mp.check_collapse(activations, name)
