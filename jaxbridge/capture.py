@@ -121,13 +121,16 @@ def mean_context(
         batch_size: windows per compiled call.
     """
     signal = jax.ShapeDtypeStruct(read(indices[:1]).shape, np.float32)
-    if not jax.tree.leaves(jax.eval_shape(lambda e, x: e.context(x), encoder, signal)):
+    if not jax.tree.leaves(jax.eval_shape(_context, encoder, signal)):
         return ()
     total = None
     for found in batches(
-        lambda e, x: e.context(x), encoder, read, indices, batch_size=batch_size,
-        what="averaging the context",
+        _context, encoder, read, indices, batch_size=batch_size, what="averaging the context",
     ):
         sums = jax.tree.map(lambda c: c.sum(axis=0, keepdims=True, dtype=np.float64), found)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     return jax.tree.map(lambda c: (c / len(indices)).astype(np.float32), total)
+
+
+def _context(encoder: Encoder, signal: jax.Array) -> Any:
+    return encoder.context(signal)

@@ -86,13 +86,7 @@ class FeatureLayout:
 
     def function(self, pool: Pool) -> Callable[[Encoder, jax.Array], jax.Array]:
         """Returns (encoder, signals) -> rows, (batch, row_width) float32."""
-
-        def rows(encoder: Encoder, signal: jax.Array) -> jax.Array:
-            named = _named(encoder.activations(signal, pool))
-            parts = [named[name].astype(jnp.float32) for name in self.shapes]
-            return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-
-        return rows
+        return _Rows(tuple(self.shapes), pool)
 
     def activations(self, rows: np.ndarray) -> Activations:
         """Views of (windows, row_width) rows as the activations that they were made from."""
@@ -106,6 +100,19 @@ class FeatureLayout:
             tuple(array(f"output_{i}") for i in range(self.num_layers)),
             array("final"),
         )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Equal for equal layouts, so that it is compiled once."""
+
+    names: tuple[str, ...]
+    pool: Pool
+
+    def __call__(self, encoder: Encoder, signal: jax.Array) -> jax.Array:
+        named = _named(encoder.activations(signal, self.pool))
+        parts = [named[name].astype(jnp.float32) for name in self.names]
+        return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _names(num_layers: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,7 +63,9 @@ def batches(
     While the devices work, the next batches are read and the caller uses the one before.
 
     Args:
-        function: (module, batch of windows) -> arrays with a leading window axis.
+        function: (module, batch of windows) -> arrays with a leading window axis. It is compiled
+            once per process if it is the same or an equal object each time, so rather a function of
+            a module than a lambda.
         module: passed to `function`.
         read: reads windows by index.
         indices: (n,) which windows.
@@ -87,7 +90,6 @@ def batches(
     leaves, structure = jax.tree.flatten(
         jax.device_put(module, NamedSharding(mesh, PartitionSpec()))
     )
-    compiled = jax.jit(lambda leaves, x: function(jax.tree.unflatten(structure, leaves), x))
     size = call_size(batch_size, len(indices), devices)
 
     def load(rows: np.ndarray) -> jax.Array:
@@ -105,7 +107,7 @@ def batches(
             batch = waiting.popleft().result()
             if i + _AHEAD < len(parts):
                 waiting.append(reader.submit(load, parts[i + _AHEAD]))
-            found = compiled(leaves, batch)
+            found = _apply(function, structure, leaves, batch)
             jax.tree.map(lambda x: x.copy_to_host_async(), found)
             if running is not None:
                 yield _to_host(*running)
@@ -114,6 +116,11 @@ def batches(
             yield _to_host(*running)
     finally:
         reader.shutdown(cancel_futures=True)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(function: Callable, structure: Any, leaves: list[jax.Array], windows: jax.Array) -> Any:
+    return function(jax.tree.unflatten(structure, leaves), windows)
 
 
 def call_size(batch_size: int, count: int, devices: list[jax.Device] | None = None) -> int:

@@ -5,6 +5,9 @@
 --what=encoders: batches through every encoder beside its PyTorch original, in two processes that
 are called in turn. launch/benchmarks/pytorch_encoders.py says which checkouts --reference needs;
 without it only ours are measured.
+
+--what=scan: capture of all layers, probes and CKA beside the reference's way of selecting, and how
+time and memory grow.
 """
 
 import pathlib
@@ -14,14 +17,17 @@ import time
 from absl import flags
 
 import model_ports as mp
-from launch.benchmarks import encoders
+from launch.benchmarks import encoders, scan
 from launch.script import run
 
-_WHAT = flags.DEFINE_enum("what", None, ["encoders"], "What to measure.")
+_WHAT = flags.DEFINE_enum("what", None, ["encoders", "scan"], "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
 _REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of the originals.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results as JSON and CSV.")
+_LARGEST = flags.DEFINE_integer(
+    "largest", 1_000_000, "scan: windows of the largest streamed CKA.", lower_bound=1000
+)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Alternations per row, at most.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lower_bound=1)
@@ -29,21 +35,27 @@ _THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lowe
 
 def main() -> None:
     if _WHAT.value is None:
-        raise mp.InputError("--what is needed: encoders.")
+        raise mp.InputError("--what is needed: encoders or scan.")
     start = time.monotonic()
 
     def tell(what: str) -> None:
         print(f"[{time.monotonic() - start:6.1f} s] {what}", file=sys.stderr, flush=True)
 
-    settings = encoders.Settings(
-        models=_models(), batches=_batches(), reference=_reference(), dtype=_DTYPE.value,
-        rounds=_REPEATS.value, threads=_THREADS.value,
-    )
-    tell(encoders.header())
-    report = encoders.run(settings, tell)
+    if _WHAT.value == "encoders":
+        measured, settings = encoders, encoders.Settings(
+            models=_models(), batches=_batches(), reference=_reference(), dtype=_DTYPE.value,
+            rounds=_REPEATS.value, threads=_THREADS.value,
+        )
+    else:
+        measured, settings = scan, scan.Settings(
+            reference=_reference(), rounds=_REPEATS.value, largest=_LARGEST.value,
+            threads=_THREADS.value,
+        )
+    tell(measured.header())
+    report = measured.run(settings, tell)
     if _OUT.value:
-        encoders.write(report, pathlib.Path(_OUT.value))
-    print(encoders.table(report))
+        measured.write(report, pathlib.Path(_OUT.value))
+    print(measured.table(report))
 
 
 def _models() -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from launch.benchmarks import timing
@@ -36,7 +36,9 @@ class _Originals:
             "layers": len(self._original.layers),
         }
 
-    def prepare(self, what: str, batch: int) -> dict[str, Any]:
+    def prepare(
+        self, what: str, batch: int, shape: Sequence[int] | None = None
+    ) -> dict[str, Any]:
         """Runs `what` once: "embed", or a pass with a hook on one layer or on all of them."""
         import torch
 
@@ -45,7 +47,7 @@ class _Originals:
         timing.reset_peak_memory()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        x = torch.from_numpy(signal(self._name, batch)).to(self._device)
+        x = torch.from_numpy(signal(self._name, batch, shape)).to(self._device)
 
         def call() -> None:
             with torch.inference_mode(), self._precision(), _token_means(hooked):

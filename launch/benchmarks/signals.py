@@ -1,5 +1,7 @@
 """Windows to measure encoders with: the published shapes, random values."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # (channels, samples ...) of one window, as the published models take it
@@ -16,8 +18,11 @@ _SHAPES = {
 }
 
 
-def signal(model: str, batch: int) -> np.ndarray:
-    """Returns `batch` windows for `model`, float32: uniform images or standard-normal signals."""
+def signal(model: str, batch: int, shape: Sequence[int] | None = None) -> np.ndarray:
+    """Returns `batch` windows for `model`, float32: uniform images or standard-normal signals.
+
+    Their shape is the published one, unless `shape` gives another for one window.
+    """
     rng = np.random.default_rng(0)
     draw = rng.random if model == "tiny_biomoe" else rng.standard_normal
-    return draw((batch, *_SHAPES[model]), np.float32)
+    return draw((batch, *(shape or _SHAPES[model])), np.float32)
