@@ -38,11 +38,12 @@ def scan_figure(scan: Scan, *, new: str = "new model", old: str = "old model") -
          new, old)  # fmt: skip
     middle.set_title("Similarity of the layers\nframe: chosen position", fontsize=10)
     best = np.unravel_index(np.argmax(scan.joint.value), scan.joint.value.shape)
-    if best == at:
-        right.set_title("Joint map\nframe: chosen, and best here", fontsize=10)
+    if scan.joint.tied[at]:
+        which = "best here" if best == at else "tied with the best"
+        right.set_title(f"Joint map\nframe: chosen position, {which}", fontsize=10)
     else:
         _frame(right, best, "--")
-        right.set_title("Joint map\nframe: chosen; dashed: best here", fontsize=10)
+        right.set_title("Joint map\nframe: chosen position; dashed: best here", fontsize=10)
     return figure
 
 
@@ -75,16 +76,16 @@ def _map(
     old: str,
 ) -> None:
     table = found.value
-    # A map that explains less than the mean does is as useless as one that explains nothing.
-    low, high = max(0.0, float(table.min())), max(float(table.max()), 0.01)
-    image = axes.imshow(table, cmap="cividis", vmin=low, vmax=high, origin="lower", aspect="auto")
+    # From 0, so that small differences look small; a negative share explains as little as none.
+    high = max(float(table.max()), 0.05)
+    image = axes.imshow(table, cmap="cividis", vmin=0, vmax=high, origin="lower", aspect="auto")
     _frame(axes, chosen, "-")
     if table.size <= _CELLS_WITH_NUMBERS:
         for at, value in np.ndenumerate(table):
             star = "*" if tied[at] and tied.sum() > 1 else ""
             axes.text(
-                at[1], at[0], f"{value:.2f}{star}", ha="center", va="center", fontsize=7,
-                color="white" if value < (low + high) / 2 else "black",
+                at[1], at[0], f"{round(value, 2) + 0.0:.2f}{star}", ha="center", va="center",
+                fontsize=7, color="white" if value < high / 2 else "black",
             )
     axes.set_xlabel(f"input of old layer ({old})")
     axes.set_ylabel(f"output of new layer ({new})")

@@ -52,8 +52,9 @@ def advice(scan: Scan) -> list[str]:
     if not scan.joint.tied[m, l]:
         best = np.unravel_index(np.argmax(scan.joint.value), scan.joint.value.shape)
         lines.append(
-            f"The joint map prefers another position, {best[0]},{best[1]} "
-            f"({_value(scan.joint, best)} explained, here {_value(scan.joint, (m, l))})."
+            f"The joint map is best at another position, {best[0]},{best[1]} "
+            f"({_value(scan.joint, best)} explained, here {_value(scan.joint, (m, l))}); a second "
+            "candidate, no better founded than this one."
         )
     if scan.subjects is None:
         lines.append(

@@ -69,7 +69,7 @@ def test_another_best_of_the_joint_map_is_told(clear):
     value[0, 0] = 0.9
     tied = value == 0.9
     (line,) = advice(with_(clear, joint={"value": value, "tied": tied}))
-    assert "prefers another position, 0,0" in line
+    assert "best at another position, 0,0" in line
 
 
 @pytest.mark.parametrize(("subjects", "word"), [(None, "not known"), (4, "Only 4 subjects")])
@@ -101,7 +101,7 @@ def test_figure_frames_the_joint_best_apart_and_marks_ties(clear):
     value = clear.joint.value.copy()
     value[0, 0] = 0.9
     figure = scan_figure(
-        with_(clear, joint={"value": value}, row={"tied": np.ones(2, bool)}), new="a", old="b"
+        with_(clear, joint={"value": value, "tied": value == 0.9}, row={"tied": np.ones(2, bool)})
     )
     assert len(figure.axes[2].patches) == 2
     assert [text.get_text() for text in figure.axes[1].texts] == [
