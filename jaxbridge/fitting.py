@@ -178,13 +178,15 @@ class _Run:
         _log.info("%s: going on after step %d (epoch %d)", self.what, step, self.epoch + 1)
 
     def _stop(self) -> None:
-        if self.checkpoints is None:
-            raise Preempted(f"{self.what}: stopped after step {self.step}; nothing is saved.")
-        self._save()
-        self.checkpoints.wait()
-        raise Preempted(
-            f"{self.what}: stopped after step {self.step} and saved; the same command goes on."
-        )
+        message = f"{self.what}: stopped after step {self.step}; nothing is saved."
+        if self.checkpoints is not None:
+            self._save()
+            self.checkpoints.wait()
+            message = (
+                f"{self.what}: stopped after step {self.step} and saved; the same command goes on."
+            )
+        _log.warning("%s", message)
+        raise Preempted(message)
 
     def _not_finite(self, error: NonFiniteError, start: int, part: np.ndarray) -> None:
         at = error.step * self.batch_size

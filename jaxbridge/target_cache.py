@@ -26,7 +26,7 @@ from model_ports.encoder import token_mean
 from model_ports.errors import InputError
 
 Place = Literal["auto", "device", "host", "disk", "recompute"]
-_PLACES = ("auto", "device", "host", "disk", "recompute")
+PLACES = ("auto", "device", "host", "disk", "recompute")
 _log = logging.getLogger("jaxbridge")
 
 
@@ -48,8 +48,8 @@ class CacheSettings:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.place not in _PLACES:
-            raise InputError(f"cache place {self.place!r} is unknown; use {', '.join(_PLACES)}.")
+        if self.place not in PLACES:
+            raise InputError(f"cache place {self.place!r} is unknown; use {', '.join(PLACES)}.")
         if self.dtype not in ("float32", "bfloat16"):
             raise InputError(f"cache dtype is {self.dtype!r}; use 'float32' or 'bfloat16'.")
         if not (self.device_gb >= 0 and self.host_gb >= 0):

@@ -11,12 +11,14 @@ from absl import flags
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, losses, trainable
 from jaxbridge.data.store import WindowStore, ensure_store
+from jaxbridge.target_cache import PLACES, CacheSettings
 from launch.dataset import DATA, dataset, eeg_leads
+from model_ports.encoder import POOLS
 from model_ports.errors import InputError
 
-_HEAD, _BRIDGE = HeadSettings(), BridgeSettings()
+_HEAD, _BRIDGE, _CACHED = HeadSettings(), BridgeSettings(), CacheSettings()
 
 _STORE = flags.DEFINE_string("store", None, "Window store to use in place of --data.")
 _OLD = flags.DEFINE_string("old", "labram", "Encoder of the old modality.")
@@ -43,6 +45,53 @@ _LAYOUT = flags.DEFINE_enum(
 _LR = flags.DEFINE_float("lr", _BRIDGE.learning_rate, "Learning rate of the bridge.")
 _EPOCHS = flags.DEFINE_integer("epochs", _BRIDGE.epochs, "Epochs of the bridge.")
 _BATCH = flags.DEFINE_integer("batch_size", _BRIDGE.batch_size, "Windows per bridge step.")
+_REAL = flags.DEFINE_enum(
+    "prototypes_from", _BRIDGE.prototypes, ["random", "real"],
+    "Initial prototypes: random, or tokens of the old encoder.",
+)
+_POOL = flags.DEFINE_enum(
+    "pool", _BRIDGE.pool, POOLS, "How the new encoder's tokens become the bridge's input."
+)
+_LOSS = flags.DEFINE_enum("loss", _BRIDGE.loss, losses.NAMES, "Alignment loss of the bridge.")
+_LOCATION = flags.DEFINE_enum(
+    "loss_at", _BRIDGE.location, ["last_layer", "bridge_output"], "Where the loss compares."
+)
+_TEMPERATURE = flags.DEFINE_float("temperature", _BRIDGE.temperature, "Of --loss=info_nce.")
+_LOGITS = flags.DEFINE_float(
+    "logit_weight", _BRIDGE.logit_weight, "Weight of the teacher's soft pseudo-labels in the loss."
+)
+_TRAINABLE = flags.DEFINE_enum(
+    "trainable", _BRIDGE.trainable, list(trainable.PRESETS), "What moves."
+)
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule", _BRIDGE.schedule, ["constant", "cosine", "linear"], "Learning rate over the steps."
+)
+_WARMUP = flags.DEFINE_integer("warmup_steps", _BRIDGE.warmup_steps, "Steps of linear warm-up.")
+_CLIP = flags.DEFINE_float("clip_norm", None, "Largest gradient norm; none if left out.")
+_DECAY = flags.DEFINE_float("weight_decay", _BRIDGE.weight_decay, "Decoupled weight decay.")
+_KEEP = flags.DEFINE_enum("keep", _BRIDGE.keep, ["last", "best"], "Which state of the bridge.")
+_PATIENCE = flags.DEFINE_integer(
+    "patience", None, "Stop after so many epochs without a lower validation loss."
+)
+_REMAT = flags.DEFINE_bool("remat", False, "Recompute activations in the backward pass.")
+_CACHE = flags.DEFINE_enum(
+    "cache", _CACHED.place, PLACES, "Where the bridge's targets are kept between epochs."
+)
+_BUDGET = flags.DEFINE_list(
+    "cache_budget_gb", [f"{_CACHED.device_gb:g}", f"{_CACHED.host_gb:g}"],
+    "GB of targets on each device, and in host memory; what is larger goes to disk.",
+)
+_CACHE_DTYPE = flags.DEFINE_enum(
+    "cache_dtype", _CACHED.dtype, ["float32", "bfloat16"], "Type of the kept targets."
+)
+_CHECKPOINT = flags.DEFINE_integer(
+    "checkpoint_every", TransferSettings.checkpoint_every, "Steps between checkpoints.",
+    lower_bound=1,
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"],
+    "Compute type of both encoders; the bridge, its loss and all parameters stay float32.",
+)
 
 _log = logging.getLogger("jaxbridge")
 
@@ -61,14 +110,14 @@ def encoders(seed: int) -> tuple[mp.Encoder, mp.Encoder]:
 
 def _encoder(name: str, weights: str | None, seed: int) -> mp.Encoder:
     if weights is not None:
-        encoder = mp.load(weights)
+        encoder = mp.load(weights, dtype=_DTYPE.value)
         if encoder.config.name != name:
             raise InputError(f"{weights} holds {encoder.config.name}, not {name}.")
         return encoder
     # Electrode positions are the one thing that a window store cannot give an encoder later.
     overrides = {"leads": eeg_leads()} if name == "labram" else {}
     _log.info("%s: random weights (seed %d), nothing pretrained", name, seed)
-    return mp.create(name, rngs=nnx.Rngs(seed), **overrides)
+    return mp.create(name, rngs=nnx.Rngs(seed), dtype=_DTYPE.value, **overrides)
 
 
 def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSettings:
@@ -84,10 +133,28 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         bridge=dataclasses.replace(
             _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
             learning_rate=_LR.value, epochs=_EPOCHS.value, batch_size=_BATCH.value,
+            prototypes=_REAL.value, pool=_POOL.value, loss=_LOSS.value, location=_LOCATION.value,
+            temperature=_TEMPERATURE.value, logit_weight=_LOGITS.value, trainable=_TRAINABLE.value,
+            schedule=_SCHEDULE.value, warmup_steps=_WARMUP.value, clip_norm=_CLIP.value,
+            weight_decay=_DECAY.value, keep=_KEEP.value, patience=_PATIENCE.value,
+            remat=_REMAT.value,
         ),
+        cache=_cache(),
+        checkpoint_every=_CHECKPOINT.value,
         fold_by_subject=_FOLD_BY_SUBJECT.value,
         seed=seed,
     )
+
+
+def _cache() -> CacheSettings:
+    try:
+        device_gb, host_gb = map(float, _BUDGET.value)
+    except ValueError:
+        raise InputError(
+            f"--cache_budget_gb={','.join(_BUDGET.value)}: give two numbers, for the device and for "
+            "host memory, such as 1,8."
+        ) from None
+    return CacheSettings(_CACHE.value, device_gb, host_gb, _CACHE_DTYPE.value)
 
 
 def windows(folder: pathlib.Path, seed: int) -> WindowStore:

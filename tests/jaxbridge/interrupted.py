@@ -15,7 +15,6 @@ from flax import nnx
 
 from jaxbridge import training
 from jaxbridge.fitting import fit
-from jaxbridge.preemption import Preempted
 from jaxbridge.sources import Streamed
 from jaxbridge.training_checkpoints import TrainingCheckpoints
 
@@ -45,14 +44,10 @@ def main(
             lambda i: {k: v[i] for k, v in data.items()}, WINDOWS, 20, chunk_bytes=160
         )
     checkpoints = TrainingCheckpoints(folder, {"what": "test"}, every=5)
-    try:
-        curve = fit(
-            trainer, train, data, epochs=EPOCHS, batch_size=BATCH, seed=3, keep_best=True,
-            what="training", checkpoints=checkpoints,
-        )
-    except Preempted as error:
-        print(error.message, file=sys.stderr)
-        raise
+    curve = fit(
+        trainer, train, data, epochs=EPOCHS, batch_size=BATCH, seed=3, keep_best=True,
+        what="training", checkpoints=checkpoints,
+    )
     checkpoints.close()
     np.savez(pathlib.Path(out), curve=np.array(curve), **trainer.host_state())
 

@@ -7,6 +7,8 @@ from flax import nnx
 
 from jaxbridge import training
 from jaxbridge.fitting import fit
+from jaxbridge.sources import Streamed
+from jaxbridge.training_checkpoints import TrainingCheckpoints
 from model_ports.errors import InputError
 
 
@@ -63,3 +65,54 @@ def test_unpaired_arrays_are_refused():
     data["y"] = data["y"][:-1]
     with pytest.raises(InputError, match=r"have \[19, 20\] windows; pair them up"):
         fit(_trainer(), data, _data(1, 5), **_ARGUMENTS)
+
+
+def test_a_bad_batch_is_named_and_the_state_before_it_kept():
+    data = _data(0, 20)
+    data["y"][3] = np.nan
+    trainer = _trainer()
+    with pytest.raises(InputError) as error:
+        fit(trainer, data, _data(1, 5), **_ARGUMENTS)
+    order = training.epoch_order(20, 0, seed=0)
+    batch = int(np.flatnonzero(order == 3)[0]) // 5
+    windows = order[5 * batch : 5 * batch + 5]
+    assert f"training windows {windows.tolist()}" in str(error.value)
+    expected = _trainer()
+    if batch:
+        expected.train(data, order[: 5 * batch], 5)
+    for path, value in expected.host_params().items():
+        np.testing.assert_allclose(trainer.host_params()[path], value, rtol=1e-6)
+
+
+def test_streamed_rows_give_what_placed_arrays_give():
+    placed, streamed, data = _trainer(), _trainer(), _data(0, 23)
+    one = fit(placed, data, _data(1, 9), **_ARGUMENTS)
+    source = Streamed(lambda i: {k: v[i] for k, v in data.items()}, 23, 12, chunk_bytes=130)
+    other = fit(streamed, source, _data(1, 9), **_ARGUMENTS)
+    np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-7)
+
+
+def test_training_that_is_stopped_before_a_checkpoint_starts_again(tmp_path):
+    """What a checkpoint holds decides: an interrupted epoch is done again, to the same end."""
+    whole = _trainer()
+    fit(whole, _data(0, 20), _data(1, 5), **_ARGUMENTS)
+    kept = TrainingCheckpoints(tmp_path / "c", {}, every=12)
+    broken = _trainer()
+
+    def stop(epoch):
+        if epoch.epoch == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, _data(0, 20), _data(1, 5), **_ARGUMENTS, checkpoints=kept, on_epoch=stop)
+    kept.close()
+    kept = TrainingCheckpoints(tmp_path / "c", {}, every=12)
+    again, epochs = _trainer(), []
+    curve = fit(
+        again, _data(0, 20), _data(1, 5), **_ARGUMENTS, checkpoints=kept,
+        on_epoch=lambda e: epochs.append(e.epoch),
+    )
+    kept.close()
+    assert epochs[0] == 7 and len(curve) == 30  # 4 steps an epoch: saved after steps 12 and 24
+    for path, value in whole.host_params().items():
+        assert again.host_params()[path].tobytes() == value.tobytes()
