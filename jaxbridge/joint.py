@@ -112,10 +112,8 @@ def ridge_maps(
     # float64 and one OpenBLAS thread: see jaxbridge.ridge and jaxbridge.probe.
     with threadpool_limits(1, user_api="blas"), jax.enable_x64(True):
         arguments = (jnp.asarray(a, jnp.float64) for a in (new, grams, test, penalties))
-        error, spread, smoothers = jax.device_get(_ridge_maps(*arguments))
-    chosen = error.sum(axis=3).argmin(axis=1)  # (m, p, l, n) -> (m, l)
-    m, l = np.indices(chosen.shape)  # noqa: E741
-    error = error[m, chosen, l]
+        found = _ridge_maps(*arguments, jnp.asarray(_rows(test)))
+        error, chosen, spread, smoothers = jax.device_get(found)
     total = spread.sum(axis=1)
     if not (total > 0).all():
         raise InputError(
@@ -127,37 +125,61 @@ def ridge_maps(
     )
 
 
-def _errors(smoother, grams):
-    """||h_i - S_i H||^2 of every window from Gram matrices, (layers, windows)."""
+def _rows(test: np.ndarray) -> np.ndarray:
+    """Held-out windows of each fold, (folds, most); the number of windows where there are fewer."""
+    rows = np.full((len(test), test.sum(axis=1).max()), test.shape[1])
+    for row, held in zip(rows, test, strict=True):
+        row[: held.sum()] = np.flatnonzero(held)
+    return rows
+
+
+def _errors(smoother: jax.Array, gram: jax.Array) -> jax.Array:
+    """||h_i - S_i H||^2 of every window from the Gram matrix of H, (windows,)."""
     a = jnp.eye(len(smoother)) - smoother
-    return lax.map(lambda g: jnp.sum((a @ g) * a, axis=1), grams)
+    return jnp.sum((a @ gram) * a, axis=1)
 
 
 @jax.jit
-def _ridge_maps(new, grams, test, penalties):
-    train = 1.0 - test
-    mean = jnp.einsum("fi,fj->ij", test, train / train.sum(axis=1, keepdims=True))
+def _ridge_maps(new, grams, test, penalties, rows):
+    windows = new.shape[1]
 
-    def one(x):
-        def fold(held):
+    def smooth(x):
+        """(penalties, windows, windows) and total errors, (penalties, old layers)."""
+
+        def fold(held, index):
             seen = 1.0 - held
             count = seen.sum()
             centred = x - seen @ x / count
             trained = centred * seen[:, None]
-            cross = centred @ trained.T
             values, axes = jnp.linalg.eigh(trained @ trained.T)
             total = jnp.maximum(jnp.sum(trained**2), jnp.finfo(x.dtype).tiny)
             scaled = jnp.maximum(values, 0) + penalties[:, None] * total
-            weights = jnp.einsum("ia,pa,ja->pij", cross @ axes, 1 / scaled, axes) * seen
+            cross = (centred.at[index].get(mode="clip") @ trained.T) @ axes
+            weights = jnp.einsum("ia,pa,ja->pij", cross, 1 / scaled, axes) * seen
             # What the weights leave of 1 goes to the mean of the training windows.
-            rest = 1.0 - weights.sum(axis=2, keepdims=True)
-            return held[:, None] * (weights + rest * seen / count)
+            return weights + (1.0 - weights.sum(axis=2, keepdims=True)) * seen / count
 
-        smoothers = lax.map(fold, test).sum(axis=0)
-        return lax.map(lambda s: _errors(s, grams), smoothers), smoothers.astype(jnp.float32)
+        found = lax.map(lambda at: fold(*at), (test, rows))  # (folds, penalties, most, windows)
+        found = found.swapaxes(1, 2).reshape(-1, len(penalties), windows)
+        smoothers = jnp.zeros((windows, len(penalties), windows))
+        smoothers = smoothers.at[rows.reshape(-1)].set(found, mode="drop").swapaxes(0, 1)
 
-    error, smoothers = lax.map(one, new)
-    return error, _errors(mean, grams), smoothers
+        def total(smoother):  # trace(A G A') = <A'A, G>: one product for all old layers
+            a = jnp.eye(windows) - smoother
+            return jnp.einsum("ij,lij->l", a.T @ a, grams)
+
+        return smoothers, lax.map(total, smoothers)
+
+    def one(x):
+        smoothers, totals = smooth(x)
+        chosen = jnp.argmin(totals, axis=0)
+        error = lax.map(lambda at: _errors(smoothers[at[0]], at[1]), (chosen, grams))
+        return error, chosen, smoothers.astype(jnp.float32)
+
+    error, chosen, smoothers = lax.map(one, new)
+    train = 1.0 - test
+    mean = jnp.einsum("fi,fj->ij", test, train / train.sum(axis=1, keepdims=True))
+    return error, chosen, lax.map(lambda g: _errors(mean, g), grams), smoothers
 
 
 class Graft(nnx.Module):
