@@ -28,7 +28,7 @@ def _examples() -> dict[str, list[str]]:
 
 def test_no_example_is_left_out():
     assert {heading: len(blocks) for heading, blocks in _examples().items()} == {
-        "jaxbridge": 1, "The encoders alone": 1, "In your own JAX work": 6,
+        "jaxbridge": 1, "The encoders alone": 2, "In your own JAX work": 6,
     }
 
 
@@ -49,9 +49,11 @@ def test_transfer_example(tmp_path, monkeypatch):
 
 def test_encoder_example(capsys):
     names: dict = {}
-    exec(_examples()["The encoders alone"][0], names)
-    assert capsys.readouterr().out == "(2, 200) (2, 200)\n"
+    for block in _examples()["The encoders alone"]:
+        exec(block, names)
+    assert capsys.readouterr().out == "(2, 200) (2, 200)\n(2, 3, 4, 200) (2, 1000)\n"
     assert names["tokens"].shape == (2, 25, 200)
+    assert names["hubert"].activations(names["ecg"]).final.shape == (2, 512)
 
 
 @pytest.fixture(scope="module")
