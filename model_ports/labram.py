@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports.batch_groups import in_groups
 from model_ports.electrodes import labram_position_rows
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
@@ -98,6 +99,9 @@ class Stem(nnx.Module):
 
     def __call__(self, patches: jax.Array) -> jax.Array:
         """(batch, patches, samples) -> (batch, patches, features), time slow, channel fast."""
+        return in_groups(self._stem, patches, patches.dtype.itemsize * patches[0].size)
+
+    def _stem(self, patches: jax.Array) -> jax.Array:
         batch, num_patches, samples = patches.shape
         x = patches.reshape(batch * num_patches, samples, 1)
         for conv, norm in (
@@ -153,6 +157,11 @@ class Block(nnx.Module):
         self.gamma_2 = nnx.Param(jnp.full((dim,), config.layer_scale))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, tokens, features) -> the same."""
+        hidden = self.mlp.fc1.out_features
+        return in_groups(self._block, x, x.dtype.itemsize * x.shape[1] * hidden)
+
+    def _block(self, x: jax.Array) -> jax.Array:
         x = x + self.gamma_1[...].astype(x.dtype) * self.attn(self.norm1(x))
         return x + self.gamma_2[...].astype(x.dtype) * self.mlp(self.norm2(x))
 

@@ -25,6 +25,7 @@ from flax import nnx
 
 from model_ports import ricker, torch_init
 from model_ports import state_dict as sd
+from model_ports.batch_groups import in_groups
 from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads
@@ -112,6 +113,11 @@ class Block(nnx.Module):
         self.mlp = Mlp(config, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(sequences, tokens, features) -> the same."""
+        hidden = self.mlp.fc1.out_features
+        return in_groups(self._block, x, x.dtype.itemsize * x.shape[1] * hidden)
+
+    def _block(self, x: jax.Array) -> jax.Array:
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 

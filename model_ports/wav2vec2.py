@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports.batch_groups import in_groups
 from model_ports.encoder import EncoderConfig
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads, split_heads
@@ -81,6 +82,10 @@ class ConvStem(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, samples, in_channels) -> (batch, tokens, channels)."""
+        stride, features = self.convs[0].strides[0], self.convs[0].out_features
+        return in_groups(self._stem, x, x.dtype.itemsize * x.shape[1] // stride * features)
+
+    def _stem(self, x: jax.Array) -> jax.Array:
         for i, conv in enumerate(self.convs):
             x = conv(x)
             x = gelu(self.norm(x) if i == 0 else x)
@@ -120,6 +125,11 @@ class Layer(nnx.Module):
         self.mlp_norm = layer_norm(features, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, tokens, features) -> the same."""
+        hidden = self.mlp_in.out_features
+        return in_groups(self._layer, x, x.dtype.itemsize * x.shape[1] * hidden)
+
+    def _layer(self, x: jax.Array) -> jax.Array:
         if self.norm_first:
             x = x + self.attention(self.attention_norm(x))
             return x + self._mlp(self.mlp_norm(x))

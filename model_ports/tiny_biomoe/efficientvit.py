@@ -10,6 +10,7 @@ from flax import nnx
 
 from model_ports import state_dict as sd
 from model_ports import torch_init
+from model_ports.batch_groups import in_groups
 from model_ports.tiny_biomoe.config import TinyBiomoeConfig
 from model_ports.tiny_biomoe.convolutions import (
     DEPTHWISE,
@@ -38,6 +39,12 @@ class PatchEmbed(nnx.Module):
         ])
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
+        features = self.convs[0].conv.out_features
+        return in_groups(
+            self._embed, tokens, tokens.dtype.itemsize * tokens.shape[1] // 4 * features
+        )
+
+    def _embed(self, tokens: jax.Array) -> jax.Array:
         image = as_image(tokens, self.side)
         for i, conv in enumerate(self.convs):
             image = conv(image if i == 0 else jax.nn.relu(image))

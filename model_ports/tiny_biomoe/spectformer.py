@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from model_ports import state_dict as sd
+from model_ports.batch_groups import in_groups
 from model_ports.batch_norm import BatchNorm, batch_norm
 from model_ports.layers import attention, gelu, merge_heads, split_heads
 from model_ports.tiny_biomoe.config import TinyBiomoeConfig
@@ -37,6 +38,11 @@ class Stem(nnx.Module):
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """(batch, height, width, 3) -> (batch, tokens, features)."""
+        features = self.convs[0].out_features
+        pixels = image.shape[1] * image.shape[2] // 4
+        return in_groups(self._stem, image, image.dtype.itemsize * pixels * features)
+
+    def _stem(self, image: jax.Array) -> jax.Array:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             image = jax.nn.relu(norm(conv(image)))
         return self.down(image)
@@ -118,6 +124,11 @@ class Block(nnx.Module):
         self.mlp = ConvMlp(features, config.mlp_ratios[stage] * features, side, dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, tokens, features) -> the same."""
+        hidden = self.mlp.fc1.out_features
+        return in_groups(self._block, x, x.dtype.itemsize * x.shape[1] * hidden)
+
+    def _block(self, x: jax.Array) -> jax.Array:
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 

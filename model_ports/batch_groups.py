@@ -1,0 +1,55 @@
+"""Large batches in groups that stay in the processor's cache."""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+_Arrays = TypeVar("_Arrays")
+# Four times the L2 cache of the processor this was measured on; half as much changes little.
+_BYTES_PER_CORE = 4 * 2**20
+
+
+def in_groups(
+    function: Callable[[_Arrays], jax.Array], inputs: _Arrays, bytes_each: int
+) -> jax.Array:
+    """Returns `function(inputs)`, computed on a CPU for one part of the batch after the other.
+
+    XLA on a CPU writes every intermediate array of a layer to memory that the kernel has yet to
+    hand out and clear, which for large batches takes as long as the arithmetic. In groups, the
+    arrays are small and used again and again: on 2 cores transformer layers take 0.65 (LaBraM,
+    64 windows) to 0.87 (ECG-FM, 4 windows) of the CPU time, attention over 560 tokens half. On
+    accelerators, under several simulated or real devices (over which the batch may be split) and
+    outside `jax.jit`, the batch stays whole.
+
+    Args:
+        function: maps arrays to an array, all of the same leading size, row by row.
+        inputs: one array or a tuple of them.
+        bytes_each: size of the largest intermediate array for one row.
+    """
+    leaves = jax.tree.leaves(inputs)
+    batch = leaves[0].shape[0]
+    if not isinstance(batch, int):  # symbolic, in an export
+        return function(inputs)
+    most = max(1, cache_bytes() // bytes_each)
+    if batch <= most or not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return function(inputs)
+    # Of the larger sizes the one that pads the last group least.
+    group = min(range(most, most // 2, -1), key=lambda size: -(-batch // size) * size)
+    count = -(-batch // group)
+
+    def split(x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x, [(0, count * group - batch)] + [(0, 0)] * (x.ndim - 1))
+        return padded.reshape(count, group, *x.shape[1:])
+
+    out = jax.lax.map(function, jax.tree.map(split, inputs))
+    return out.reshape(count * group, *out.shape[2:])[:batch]
+
+
+def cache_bytes() -> int:
+    """Returns how large the intermediate arrays of a group may be; practically all elsewhere."""
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return 2**62
+    return _BYTES_PER_CORE * len(os.sched_getaffinity(0))

@@ -1,0 +1,89 @@
+"""Computing a batch in groups: the same values, less memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import model_ports as mp
+from model_ports import batch_groups
+
+ENCODERS = {
+    "labram": ({"depth": 1}, (5, 2, 3, 200)),
+    "hubert_ecg_small": (
+        {"depth": 1, "features": 32, "num_heads": 2, "mlp_features": 64, "conv_channels": (16,) * 5},
+        (5, 700),
+    ),
+    "ecg_fm": (
+        {"depth": 1, "features": 32, "num_heads": 2, "mlp_features": 64, "conv_channels": (16,) * 4},
+        (5, 12, 300),
+    ),
+    "normwear": (
+        {"depth": 1, "features": 32, "num_heads": 2, "mlp_features": 64}, (5, 2, 60),
+    ),
+    "tiny_biomoe": ({"image_size": 32}, (5, 3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize(("budget", "size"), [(1, 1), (3, 2), (4, 4), (5, 4), (7, 4), (8, 8), (99, 8)])
+def test_the_last_group_is_padded_least(monkeypatch, budget, size):
+    monkeypatch.setattr(batch_groups, "cache_bytes", lambda: budget)
+    seen = []
+
+    def double(x):
+        seen.append(x.shape[0])
+        return 2 * x
+
+    x = jnp.arange(24.0).reshape(8, 3)
+    np.testing.assert_array_equal(
+        jax.jit(lambda x: batch_groups.in_groups(double, x, 1))(x), 2 * x
+    )
+    assert set(seen) == {size}
+
+
+def test_groups_of_tuples_are_differentiated_as_the_whole(monkeypatch):
+    monkeypatch.setattr(batch_groups, "cache_bytes", lambda: 2)
+    x, y = (jax.random.normal(jax.random.key(i), (7, 4)) for i in (0, 1))
+
+    def product(pair):
+        return jnp.tanh(pair[0]) * pair[1]
+
+    @jax.jit
+    def in_groups(x, y):
+        return jnp.sum(jnp.sin(batch_groups.in_groups(product, (x, y), 1)))
+
+    grouped = jax.grad(in_groups, (0, 1))(x, y)
+    whole = jax.grad(lambda x, y: jnp.sum(jnp.sin(product((x, y)))), (0, 1))(x, y)
+    for a, b in zip(whole, grouped, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_outside_jit_the_batch_stays_whole(monkeypatch):
+    monkeypatch.setattr(batch_groups, "cache_bytes", lambda: 1)
+    seen = []
+    batch_groups.in_groups(lambda x: seen.append(x.shape) or x, jnp.zeros((6, 2)), 1)
+    assert seen == [(6, 2)]
+
+
+def test_several_devices_or_an_accelerator_take_the_batch_whole():
+    assert jax.device_count() > 1
+    assert batch_groups.cache_bytes() > 2**50
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_gives_the_same_in_groups(name, monkeypatch):
+    overrides, shape = ENCODERS[name]
+    encoder = mp.create(name, rngs=nnx.Rngs(0), **overrides)
+    graph, state = nnx.split(encoder)
+    signal = jax.random.uniform(jax.random.key(1), shape)
+
+    def compiled():
+        return jax.jit(lambda state, x: nnx.merge(graph, state)(x)).lower(state, signal)
+
+    whole = compiled()
+    monkeypatch.setattr(batch_groups, "cache_bytes", lambda: 1)
+    grouped = compiled()
+    assert grouped.as_text().count("stablehlo.while") > whole.as_text().count("stablehlo.while")
+    a, b = (np.asarray(lowered.compile()(state, signal)) for lowered in (whole, grouped))
+    assert np.abs(a - b).max() <= 2e-6 * np.abs(a).max()
