@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from model_ports import initialisers, torch_init
 from model_ports import state_dict as sd
-from model_ports import torch_init
 from model_ports.batch_norm import BatchNorm, batch_norm
 
 # (out, in, 1) -> (in, out)
@@ -34,7 +34,7 @@ class AxialAttention(nnx.Module):
         )
         self.qkv_norm = BatchNorm(2 * features)
         self.relative = nnx.Param(
-            jax.random.normal(rngs.params(), (2 * features // groups, 2 * span - 1))
+            initialisers.normal(1.0)(rngs.params(), (2 * features // groups, 2 * span - 1))
         )
         self.similarity_norm = BatchNorm(3 * groups)
         self.output_norm = BatchNorm(2 * features)

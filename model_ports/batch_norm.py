@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from model_ports import state_dict as sd
@@ -17,10 +18,10 @@ class BatchNorm(nnx.Module):
 
     def __init__(self, features: int, *, epsilon: float = 1e-5):
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
-        self.mean = nnx.BatchStat(jnp.zeros(features))
-        self.var = nnx.BatchStat(jnp.ones(features))
+        self.scale = nnx.Param(jnp.asarray(np.ones(features, np.float32)))
+        self.bias = nnx.Param(jnp.asarray(np.zeros(features, np.float32)))
+        self.mean = nnx.BatchStat(jnp.asarray(np.zeros(features, np.float32)))
+        self.var = nnx.BatchStat(jnp.asarray(np.ones(features, np.float32)))
 
     def affine(self) -> tuple[jax.Array, jax.Array]:
         """Returns (slope, offset), each (features,): the layer is slope * x + offset."""

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from model_ports import ecg_band, ecg_leads, torch_init
+from model_ports import ecg_band, ecg_leads, initialisers, torch_init
 from model_ports import state_dict as sd
 from model_ports.axial_attention import AxialAttention, axial_attention
 from model_ports.batch_norm import BatchNorm, batch_norm
@@ -225,7 +225,8 @@ class SignalLayer(nnx.Module):
         dim, dtype = config.window_samples, jnp.dtype(config.dtype)
         self.num_heads = config.num_heads
         self.qkv = nnx.Linear(
-            dim, 3 * dim, kernel_init=nnx.initializers.xavier_uniform(), dtype=dtype, rngs=rngs
+            dim, 3 * dim, kernel_init=initialisers.variance_scaling(1.0, "fan_avg", "uniform"),
+            dtype=dtype, rngs=rngs,
         )
         self.out = nnx.Linear(
             dim, dim, kernel_init=torch_init.kernel_init, dtype=dtype, rngs=rngs
@@ -248,7 +249,9 @@ class SignalBranch(nnx.Module):
     def __init__(self, config: EcgDualnetConfig, *, rngs: nnx.Rngs):
         self.config = config
         self.position = nnx.Param(
-            0.1 * jax.random.normal(rngs.params(), (config.num_windows, 1, config.window_samples))
+            initialisers.normal(0.1)(
+                rngs.params(), (config.num_windows, 1, config.window_samples)
+            )
         )
         # PyTorch's TransformerEncoder starts as copies of one layer.
         key = rngs.params()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from model_ports import ecg_leads, torch_init
+from model_ports import ecg_leads, initialisers, torch_init
 from model_ports import state_dict as sd
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, check_signal, token_mean
@@ -80,7 +80,7 @@ class EcgFm(Encoder):
         )
         self.position_conv = w2v.position_conv(
             dim, config.position_kernel, config.position_groups,
-            nnx.initializers.normal(math.sqrt(4 / (config.position_kernel * dim))),
+            initialisers.normal(math.sqrt(4 / (config.position_kernel * dim))),
             dtype=dtype, rngs=rngs,
         )
         self.norm = w2v.layer_norm(dim, dtype=dtype, rngs=rngs)

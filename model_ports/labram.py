@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from model_ports import initialisers, torch_init
 from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
 from model_ports.electrodes import labram_position_rows
@@ -77,14 +78,10 @@ class Stem(nnx.Module):
         channels, dtype = config.stem_channels, jnp.dtype(config.dtype)
 
         def conv(in_channels: int, width: int, stride: int) -> nnx.Conv:
-            bound = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-            limit = 1 / math.sqrt(in_channels * width)
             return nnx.Conv(
                 in_channels, channels, (width,), (stride,), padding=((width // 2, width // 2),),
-                kernel_init=bound, dtype=dtype, rngs=rngs,
-                bias_init=lambda key, shape, dtype: jax.random.uniform(
-                    key, shape, dtype, -limit, limit
-                ),
+                kernel_init=torch_init.kernel_init,
+                bias_init=torch_init.bias_init(in_channels * width), dtype=dtype, rngs=rngs,
             )
 
         def norm() -> nnx.GroupNorm:
@@ -309,12 +306,12 @@ def _time_rows(table: jax.Array, seconds: int) -> jax.Array:
     return table[low] * (1 - share) + table[low + 1] * share
 
 
-_NORMAL = nnx.initializers.normal(0.02)
+_NORMAL = initialisers.normal(0.02)
 
 
 def _residual(layer: int) -> nnx.initializers.Initializer:
     # The published code divides the matrices that end a residual branch by sqrt(2 * depth).
-    return nnx.initializers.normal(0.02 / math.sqrt(2.0 * (layer + 1)))
+    return initialisers.normal(0.02 / math.sqrt(2.0 * (layer + 1)))
 
 
 def _layer_norm(dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from model_ports import ricker, torch_init
+from model_ports import initialisers, ricker, torch_init
 from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
 from model_ports.encoder import Encoder, EncoderConfig, check_signal
@@ -152,7 +152,7 @@ class Normwear(Encoder):
             fan_in, dim, dtype=jnp.dtype(config.dtype), rngs=rngs,
             kernel_init=torch_init.kernel_init, bias_init=torch_init.bias_init(fan_in),
         )
-        self.cls_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, 1, dim)))
+        self.cls_token = nnx.Param(initialisers.normal(0.02)(rngs.params(), (1, 1, dim)))
         # Published as a fixed table, stored in the file; no parameter to train.
         self.pos_embed = nnx.Variable(
             jnp.asarray(_sincos_table(config.position_rows, _COLUMNS, dim))
@@ -321,7 +321,7 @@ def _sincos_table(rows: int, columns: int, features: int) -> np.ndarray:
 
 def _linear(fan_in: int, fan_out: int, config: NormwearConfig, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(
-        fan_in, fan_out, kernel_init=nnx.initializers.xavier_uniform(),
+        fan_in, fan_out, kernel_init=initialisers.variance_scaling(1.0, "fan_avg", "uniform"),
         dtype=jnp.dtype(config.dtype), rngs=rngs,
     )
 

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from model_ports import initialisers
 from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
 from model_ports.encoder import EncoderConfig
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads, split_heads
 
-_KAIMING = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
-_NORMAL = nnx.initializers.normal(0.02)
+_KAIMING = initialisers.variance_scaling(2.0, "fan_in", "normal")
+_NORMAL = initialisers.normal(0.02)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from model_ports import initialisers
 from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
 from model_ports.batch_norm import BatchNorm, batch_norm
@@ -19,9 +20,9 @@ from model_ports.tiny_biomoe.convolutions import (
     with_bias,
 )
 
-_LINEAR = nnx.initializers.normal(0.02)
-_CONV = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-_DEPTHWISE = nnx.initializers.normal((2 / 9) ** 0.5)
+_LINEAR = initialisers.normal(0.02)
+_CONV = initialisers.variance_scaling(2.0, "fan_out", "normal")
+_DEPTHWISE = initialisers.normal((2 / 9) ** 0.5)
 
 
 class Stem(nnx.Module):
@@ -67,7 +68,7 @@ class SpectralGate(nnx.Module):
     def __init__(self, features: int, side: int, *, rngs: nnx.Rngs):
         self.side = side
         shape = (side, side // 2 + 1, features, 2)
-        self.complex_weight = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
+        self.complex_weight = nnx.Param(initialisers.normal(0.02)(rngs.params(), shape))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         weight = self.complex_weight[...]

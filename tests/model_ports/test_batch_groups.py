@@ -8,6 +8,7 @@ from flax import nnx
 
 import model_ports as mp
 from model_ports import batch_groups
+from model_ports.tiny_biomoe import TinyBiomoeConfig, efficientvit, spectformer
 
 ENCODERS = {
     "labram": ({"depth": 1}, (5, 2, 3, 200)),
@@ -22,7 +23,6 @@ ENCODERS = {
     "normwear": (
         {"depth": 1, "features": 32, "num_heads": 2, "mlp_features": 64}, (5, 2, 60),
     ),
-    "tiny_biomoe": ({"image_size": 32}, (5, 3, 32, 32)),
 }
 
 
@@ -74,8 +74,20 @@ def test_several_devices_or_an_accelerator_take_the_batch_whole():
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_gives_the_same_in_groups(name, monkeypatch):
     overrides, shape = ENCODERS[name]
-    encoder = mp.create(name, rngs=nnx.Rngs(0), **overrides)
-    graph, state = nnx.split(encoder)
+    same_in_groups(mp.create(name, rngs=nnx.Rngs(0), **overrides), shape, monkeypatch)
+
+
+@pytest.mark.parametrize(("part", "shape"), [
+    (lambda config, rngs: spectformer.Stem(config, rngs=rngs), (3, 32, 32, 3)),
+    (lambda config, rngs: spectformer.Block(config, 0, rngs=rngs), (3, 64, 64)),
+    (lambda config, rngs: efficientvit.PatchEmbed(config, rngs=rngs), (3, 32 * 32, 3)),
+])
+def test_large_parts_of_tiny_biomoe_give_the_same_in_groups(part, shape, monkeypatch):
+    same_in_groups(part(TinyBiomoeConfig(image_size=32), nnx.Rngs(0)), shape, monkeypatch)
+
+
+def same_in_groups(module, shape, monkeypatch):
+    graph, state = nnx.split(module)
     signal = jax.random.uniform(jax.random.key(1), shape)
 
     def compiled():
