@@ -5,6 +5,7 @@ from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.bridging import BridgeSettings
 from jaxbridge.head import TaskHead
 from jaxbridge.pipeline import TransferResult, TransferSettings, transfer
+from jaxbridge.pretrained import from_pretrained, save_pretrained
 from jaxbridge.scanner import Scan, scan
 from jaxbridge.teacher import HeadSettings
 
@@ -18,6 +19,8 @@ __all__ = [
     "TaskHead",
     "TransferResult",
     "TransferSettings",
+    "from_pretrained",
+    "save_pretrained",
     "scan",
     "transfer",
 ]

@@ -1,11 +1,13 @@
 """Predictions from the new modality alone, through the bridge and the old encoder's suffix."""
 
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 from flax import nnx
 
+from jaxbridge import trainable
 from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.head import TaskHead
 from model_ports import Encoder
@@ -111,6 +113,20 @@ class BridgedModel(nnx.Module):
     @property
     def head(self) -> TaskHead:
         return self.suffix.head
+
+    def summary(self, suffix_labels: Mapping[str, str] | None = None) -> str:
+        """Returns a table of trained and frozen parameters by module.
+
+        Args:
+            suffix_labels: from `bridging.trained_labels`; None for the bridge alone being trained.
+        """
+        parts = nnx.Dict(new=self.new, bridge=self.bridge, old=self.old, head=self.head)
+        paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(parts))]
+        if suffix_labels is None:
+            moves = trainable.preset("bridge")
+            suffix_labels = {path: "bridge" if moves(path) else "frozen" for path in paths}
+        labels = {path: suffix_labels.get(path, "frozen") for path in paths}
+        return trainable.summary(parts, labels)
 
     def pooled(self, new_signal: jax.Array) -> jax.Array:
         """Returns the bridge's input, (batch, in_features), from new layer m's output."""

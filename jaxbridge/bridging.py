@@ -13,7 +13,7 @@ from jaxbridge import optimizers, trainable, training
 from jaxbridge.alignment import AlignmentSettings, Location, alignment_loss
 from jaxbridge.bridge import Layout, PrototypeBridge
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
-from jaxbridge.fitting import Epoch, fit
+from jaxbridge.fitting import Epoch, EpochReport, fit
 from jaxbridge.head import TaskHead
 from jaxbridge.optimizers import OptimizerSettings, Schedule
 from jaxbridge.sources import Source
@@ -172,7 +172,7 @@ def train_bridge(
     val: Callable[[training.Trainer], Source] | Batch, settings: BridgeSettings, *, seed: int,
     num_pairs: int, what: str = "training the bridge",
     checkpoints: TrainingCheckpoints | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[BridgedModel, list[Epoch]]:
     """Trains the bridge; what `settings.trainable` leaves out stays as it is, bit by bit.
 

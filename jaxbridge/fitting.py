@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,11 +33,32 @@ class Epoch(NamedTuple):
     val_loss: float
 
 
+class EpochReport(NamedTuple):
+    """What `fit` tells of an epoch when it ends.
+
+    Attributes:
+        what: which training.
+        epoch, train_loss, val_loss: see `Epoch`.
+        step: steps taken since the first epoch.
+        windows: training windows per epoch.
+        seconds: the epoch took, the validation loss included; after a resume within an epoch only
+            the part done since.
+    """
+
+    what: str
+    epoch: int
+    train_loss: float
+    val_loss: float
+    step: int
+    windows: int
+    seconds: float
+
+
 def fit(
     trainer: Trainer, train: Source | Batch, val: Source | Batch, *, epochs: int, batch_size: int,
     seed: int, keep_best: bool, what: str, patience: int | None = None,
     checkpoints: TrainingCheckpoints | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[Epoch]:
     """Trains for `epochs` passes and returns the curve; the trainer holds the result.
 
@@ -53,7 +75,8 @@ def fit(
         patience: stop after so many epochs without a lower validation loss; None for never.
         checkpoints: where to save, and to go on from what is saved there. A run that goes on ends
             with the same bits as one that was never broken off.
-        on_epoch: told of every epoch trained now.
+        on_epoch: told of every epoch trained now, before a checkpoint holds it: after a kill an
+            epoch may be told again, but none is missed.
 
     Raises:
         InputError: the loss or its gradient is not finite (the trainer then holds the state before
@@ -70,10 +93,11 @@ def fit(
             f"{what}: batch size {batch_size} does not fit {train.size} training windows; "
             f"choose 1 to {train.size}."
         )
-    run = _Run(trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints)
+    run = _Run(trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints, on_epoch)
     with Preemption() as preemption:
         for _ in progress(
-            range(run.epoch, epochs), total=epochs - run.epoch, what=what, unit="epoch"
+            range(run.epoch, epochs), total=epochs - run.epoch, what=what, unit="epoch",
+            each=(train.size, "window"),
         ):
             if run.stale():
                 _log.info(
@@ -82,8 +106,6 @@ def fit(
                 )
                 break
             run.one_epoch(preemption)
-            if on_epoch:
-                on_epoch(run.curve[-1])
     if keep_best:
         trainer.set_params(run.best)
     return run.curve
@@ -93,11 +115,13 @@ class _Run:
     """The state of a fit, all of which is in its checkpoints."""
 
     def __init__(
-        self, trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints
+        self, trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints,
+        on_epoch,
     ):
         self.trainer, self.train, self.val = trainer, train, val
         self.batch_size, self.seed, self.keep_best = batch_size, seed, keep_best
         self.what, self.patience, self.checkpoints = what, patience, checkpoints
+        self.on_epoch = on_epoch
         self.steps = -(-train.size // batch_size)
         self.curve: list[Epoch] = []
         self.losses: list[float] = []  # of the running epoch
@@ -124,6 +148,7 @@ class _Run:
         return self.patience is not None and waited >= self.patience
 
     def one_epoch(self, preemption: Preemption) -> None:
+        self.started = time.monotonic()
         order = epoch_order(self.train.size, self.epoch, self.seed)
         # Parts start at multiples of `every` within the epoch: few lengths, so few programs, and
         # the same ones after a resume, which keeps the bits.
@@ -153,6 +178,11 @@ class _Run:
         self.losses = []
         if self.keep_best and val_loss < lowest:
             self.best = self.trainer.host_params()
+        if self.on_epoch:
+            seconds = time.monotonic() - self.started
+            self.on_epoch(
+                EpochReport(self.what, *self.curve[-1], self.step, self.train.size, seconds)
+            )
 
     def _save_if_due(self) -> None:
         if self.checkpoints is not None and self.step - self.saved >= self.checkpoints.every:

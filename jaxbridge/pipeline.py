@@ -19,13 +19,21 @@ import model_ports as mp
 from jaxbridge import metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
-from jaxbridge.bridging import BridgeSettings, new_bridge, target_kind, train_bridge
+from jaxbridge.bridging import (
+    BridgeSettings,
+    new_bridge,
+    target_kind,
+    train_bridge,
+    trained_labels,
+)
 from jaxbridge.capture import mean_context
 from jaxbridge.checkpoint import restore_module, save_module
 from jaxbridge.feature_store import FeatureStore, ensure_features
 from jaxbridge.fitting import Epoch
 from jaxbridge.folds import folds_by_subject
 from jaxbridge.head import TaskHead
+from jaxbridge.metric_log import MetricLog, require
+from jaxbridge.pretrained import save_pretrained
 from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
 from jaxbridge.selection import Selection, two_stage
 from jaxbridge.sweep import sweep
@@ -75,6 +83,7 @@ class TransferSettings:
         batch_size: windows per call where nothing is trained.
         cache: where the bridge's targets are kept.
         checkpoint_every: steps between checkpoints of what is trained.
+        log: where each epoch is logged beside `log.jsonl`, see `metric_log.KINDS`.
         seed: fixes initial values, folds and orders.
     """
 
@@ -88,12 +97,13 @@ class TransferSettings:
     batch_size: int = 32
     cache: CacheSettings = CacheSettings()
     checkpoint_every: int = 500
+    log: tuple[str, ...] = ("jsonl",)
     seed: int = 0
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the results; where targets are kept does not, their type does."""
         fields = dataclasses.asdict(self)
-        del fields["checkpoint_every"]
+        del fields["checkpoint_every"], fields["log"]
         return {**fields, "cache": self.cache.dtype}
 
 
@@ -179,6 +189,7 @@ class _Run:
 
     def __init__(self, windows, old, new, settings, out, rerun):
         self.windows, self.new, self.settings = windows, new, settings
+        require(settings.log)
         for modality in (settings.old_modality, settings.new_modality):
             if modality not in windows.modalities:
                 raise InputError(
@@ -198,13 +209,14 @@ class _Run:
                     f"split {name!r} has no window of class {', '.join(absent)}; "
                     "use another seed or more subjects for the split."
                 )
+        self.old_hash = mp.weights_hash(old)
         self.folder = RunFolder(
             out,
             {
                 "windows_hash": windows.hash,
                 "sources": windows.sources,
                 "class_names": windows.class_names,
-                "old": {**dataclasses.asdict(old.config), "weights_hash": mp.weights_hash(old)},
+                "old": {**dataclasses.asdict(old.config), "weights_hash": self.old_hash},
                 "new": {**dataclasses.asdict(new.config), "weights_hash": mp.weights_hash(new)},
                 **settings.identity(),
             },
@@ -243,17 +255,23 @@ class _Run:
         def compute(folder: pathlib.Path) -> None:
             if settings.head.unfrozen:
                 train, val = (self._labelled(self._old(k), k) for k in ("train", "val"))
-                with self._checkpoints(folder, what="teacher") as checkpoints:
+                with (
+                    self._checkpoints(folder, what="teacher") as checkpoints,
+                    MetricLog(folder, "teacher", settings.log) as log,
+                ):
                     teacher, curve = fit_unfrozen(
                         old, train, val, count, settings.head, seed=settings.seed,
-                        checkpoints=checkpoints,
+                        checkpoints=checkpoints, on_epoch=log.add,
                     )
             else:
                 train, val = (
                     self._labelled(self._sweep(_last_mean, old, settings.old_modality, k), k)
                     for k in ("train", "val")
                 )
-                head, curve = fit_head(train, val, count, settings.head, seed=settings.seed)
+                with MetricLog(folder, "teacher", settings.log) as log:
+                    head, curve = fit_head(
+                        train, val, count, settings.head, seed=settings.seed, on_epoch=log.add
+                    )
                 teacher = Teacher(old, head)
             teacher.head.keep_context(
                 mean_context(
@@ -334,14 +352,16 @@ class _Run:
 
     def _bridge(self, folder: pathlib.Path, position: Position) -> None:
         order = np.arange(len(self.split["pair"]))
-        trained, curve = self._train(folder, position, order, "the bridge")
+        with MetricLog(folder, "bridge", self.settings.log) as log:
+            trained, curve = self._train(folder, position, order, "the bridge", log)
         save_module(folder / "checkpoint", self._changed(trained))
         write_curve(folder / "curve.csv", curve)
 
     def _controls(self, folder: pathlib.Path, position: Position) -> None:
         seed, new = self.settings.seed, self.new_features.outputs(position.m)
         shuffled = np.random.default_rng(seed).permutation(len(self.split["pair"]))
-        model, curve = self._train(folder, position, shuffled, "on shuffled pairs")
+        with MetricLog(folder, "controls", self.settings.log) as log:
+            model, curve = self._train(folder, position, shuffled, "on shuffled pairs", log)
         write_curve(folder / "shuffled_curve.csv", curve)
         train, val = (
             self._labelled(new[self.split[k]], k) for k in ("train", "val")
@@ -364,6 +384,16 @@ class _Run:
         rows = self._rows(model)
         write_json(folder / "metrics.json", rows)
         write_rows(folder / "metrics.csv", rows)
+        if mp.weights_hash(model.old) != self.old_hash:
+            origin = "trained with a task head or a bridge by jaxbridge"
+            mp.save(model.old, folder / "old_encoder", origin=origin)
+        save_pretrained(
+            model, folder / "pretrained", class_names=self.windows.class_names,
+            modalities=(self.settings.new_modality, self.settings.old_modality),
+            signal_shapes=tuple(shape[1:] for shape in self.shapes),
+            preprocessing=_preprocessing(self.windows),
+            metrics=[row for row in rows if row["method"] == "bridge"],
+        )
 
     def _rows(self, model: BridgedModel) -> list[dict[str, Any]]:
         old, new = self.settings.old_modality, self.settings.new_modality
@@ -396,7 +426,7 @@ class _Run:
         return rows
 
     def _train(
-        self, folder: pathlib.Path, position: Position, order: np.ndarray, what: str
+        self, folder: pathlib.Path, position: Position, order: np.ndarray, what: str, log: MetricLog
     ) -> tuple[BridgedModel, list[Epoch]]:
         """Trains a bridge; pair `order[i]` of the new modality goes with pair i of the old."""
         settings, targets = self.settings, self._targets(position)
@@ -408,12 +438,15 @@ class _Run:
         }
         rows = {"pair": np.arange(len(pair)), "val": len(pair) + np.arange(len(val))}
         untrained = self._model(position)
+        if what == "the bridge":
+            labels = trained_labels(untrained, settings.bridge)
+            _log.info("parameters by module:\n%s", untrained.summary(labels))
         with self._checkpoints(folder, position=position, what=what) as checkpoints:
             return train_bridge(
                 self.new, untrained.old, untrained.head, untrained.bridge, position,
                 *(functools.partial(targets.source, inputs=inputs[k], rows=rows[k]) for k in rows),
                 settings.bridge, seed=settings.seed, num_pairs=len(pair), what=f"training {what}",
-                checkpoints=checkpoints,
+                checkpoints=checkpoints, on_epoch=log.add,
             )
 
     @contextlib.contextmanager
@@ -488,6 +521,13 @@ class _Run:
             function, module, self._reader(modality), self.split[split],
             batch_size=self.settings.batch_size, what=what or f"reading {split} windows",
         )
+
+
+def _preprocessing(windows: Windows) -> dict[str, Any]:
+    """What is known of how the windows came to be; the source files are in the run's record."""
+    known = dict(getattr(windows, "metadata", {}))
+    known.pop("sources", None)
+    return {**known, "windows_hash": windows.hash}
 
 
 def _last_mean(encoder: Encoder, signal: jax.Array) -> jax.Array:

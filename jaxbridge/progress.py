@@ -17,6 +17,7 @@ def progress(
     what: str,
     unit: str,
     total: int | None = None,
+    each: tuple[int, str] | None = None,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Item]:
@@ -30,6 +31,8 @@ def progress(
         what: the activity, for instance 'reading recordings'.
         unit: what one item is, for instance 'recording'.
         total: number of items; taken from `len(iterable)` where that exists.
+        each: how many of what an item holds, for instance (120, 'window'); the speed is then in
+            these.
         stream: where to report.
         clock: seconds, for tests.
     """
@@ -43,7 +46,7 @@ def progress(
 
     def show(end: str) -> None:
         nonlocal width
-        line = _line(what, unit, done, total, clock() - start)
+        line = _line(what, unit, done, total, clock() - start, each or (1, unit))
         if terminal:
             stream.write("\r" + line.ljust(width) + end)
             width = len(line)
@@ -63,20 +66,26 @@ def progress(
             show("\n")
 
 
-def _line(what: str, unit: str, done: int, total: int | None, elapsed_s: float) -> str:
+def _line(
+    what: str, unit: str, done: int, total: int | None, elapsed_s: float, each: tuple[int, str]
+) -> str:
     count = f"{done}" if total is None else f"{done}/{total}"
     rate = done / elapsed_s if elapsed_s > 0 else 0.0
-    if rate == 0:
-        speed = ""
-    elif rate >= 1:
-        speed = f", {rate:.3g} {unit}/s"
+    size, part = each
+    speed = rate * size
+    if speed == 0:
+        shown = ""
+    elif speed >= 100:
+        shown = f", {speed:,.0f} {part}/s"
+    elif speed >= 1:
+        shown = f", {speed:.3g} {part}/s"
     else:
-        speed = f", {1 / rate:.3g} s/{unit}"
+        shown = f", {1 / speed:.3g} s/{part}"
     if total is None or done >= total or rate == 0:
         left = f", {_duration(elapsed_s)}"
     else:
         left = f", {_duration((total - done) / rate)} left"
-    return f"{what}: {count} {unit}{'' if done == total == 1 else 's'}{speed}{left}"
+    return f"{what}: {count} {unit}{'' if done == total == 1 else 's'}{shown}{left}"
 
 
 def _duration(seconds: float) -> str:

@@ -66,7 +66,7 @@ class RunFolder:
             raise InputError(f"{self.path} holds something else; give another folder.")
         else:
             with self._writable():
-                write_json(record, {"settings": settings, "versions": _versions()})
+                write_json(record, {"settings": settings, "versions": versions()})
         if rerun:
             first = min(self._stages.index(name) for name in rerun)
             with self._writable():
@@ -182,7 +182,8 @@ def read_curve(path: pathlib.Path) -> list[Epoch]:
         ]
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Returns the versions of Python, the platform and our packages, and the devices."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

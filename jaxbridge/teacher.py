@@ -1,7 +1,7 @@
 """The old modality's classifier: an encoder and a task head fitted to labels."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 
 from jaxbridge import losses, training
-from jaxbridge.fitting import Epoch, fit
+from jaxbridge.fitting import Epoch, EpochReport, fit
 from jaxbridge.head import TaskHead
 from jaxbridge.training_checkpoints import TrainingCheckpoints
 from model_ports import Encoder
@@ -83,6 +83,7 @@ def _data(inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Mappin
 def fit_head(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], num_classes: int,
     settings: HeadSettings, *, seed: int, what: str = "fitting the head",
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[TaskHead, list[Epoch]]:
     """Fits a head on captured features.
 
@@ -93,6 +94,7 @@ def fit_head(
         settings: see `HeadSettings`.
         seed: fixes initial values and order.
         what: for progress and messages.
+        on_epoch: see `fit`.
 
     Raises:
         InputError: a class without training windows, or sizes that do not fit.
@@ -113,6 +115,7 @@ def fit_head(
         trainer, _data((features - mean) / std, labels, weights),
         _data((val[0] - mean) / std, val[1], weights), epochs=settings.epochs,
         batch_size=min(settings.batch_size, len(labels)), seed=seed, keep_best=True, what=what,
+        on_epoch=on_epoch,
     )
     head = trainer.module()
     first = head.layers[0]
@@ -126,11 +129,12 @@ def fit_unfrozen(
     encoder: Encoder, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray],
     num_classes: int, settings: HeadSettings, *, seed: int, what: str = "training the teacher",
     checkpoints: TrainingCheckpoints | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[Teacher, list[Epoch]]:
     """Trains the encoder together with a head, from signals.
 
-    Arguments and errors as for `fit_head`, with signals in place of features; `checkpoints` as for
-    `fit`.
+    Arguments and errors as for `fit_head`, with signals in place of features; `checkpoints` and
+    `on_epoch` as for `fit`.
     """
     signals, labels = train
     weights = class_weights(labels, num_classes, settings.balance)
@@ -144,6 +148,6 @@ def fit_unfrozen(
     curve = fit(
         trainer, _data(signals, labels, weights), _data(val[0], val[1], weights),
         epochs=settings.epochs, batch_size=min(settings.batch_size, len(labels)), seed=seed,
-        keep_best=True, what=what, checkpoints=checkpoints,
+        keep_best=True, what=what, checkpoints=checkpoints, on_epoch=on_epoch,
     )
     return trainer.module(), curve

@@ -13,6 +13,7 @@ from flax import nnx
 import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, losses, trainable
 from jaxbridge.data.store import WindowStore, ensure_store
+from jaxbridge.metric_log import KINDS
 from jaxbridge.target_cache import PLACES, CacheSettings
 from launch.dataset import DATA, dataset, eeg_leads
 from model_ports.encoder import POOLS
@@ -88,6 +89,9 @@ _CHECKPOINT = flags.DEFINE_integer(
     "checkpoint_every", TransferSettings.checkpoint_every, "Steps between checkpoints.",
     lower_bound=1,
 )
+_LOG = flags.DEFINE_list(
+    "log", ["jsonl"], f"Where each epoch is logged: {', '.join(KINDS)}; jsonl always."
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"],
     "Compute type of both encoders; the bridge, its loss and all parameters stay float32.",
@@ -141,6 +145,7 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         ),
         cache=_cache(),
         checkpoint_every=_CHECKPOINT.value,
+        log=tuple(_LOG.value),
         fold_by_subject=_FOLD_BY_SUBJECT.value,
         seed=seed,
     )

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import shutil
-import tempfile
 from typing import Any
 
 import safetensors.numpy
@@ -15,6 +13,7 @@ from model_ports.encoder import Encoder
 from model_ports.errors import InputError
 from model_ports.model_card import model_card
 from model_ports.parameters import fill, parameter_shapes, parameters, weights_hash
+from model_ports.whole_folder import whole_folder
 
 _FORMAT = "jaxbridge-encoder-1"
 
@@ -39,23 +38,10 @@ def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = Non
         "weights_hash": digest,
         "config": dataclasses.asdict(encoder.config),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that no half-written encoder is ever found at `path`.
-        aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            safetensors.numpy.save_file(parameters(encoder), aside / "model.safetensors")
-            (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-            (aside / "README.md").write_text(model_card(encoder, digest, origin))
-            aside.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            aside.rename(path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot write the encoder to {path}: {reason}.") from None
+    with whole_folder(path, "the encoder") as aside:
+        safetensors.numpy.save_file(parameters(encoder), aside / "model.safetensors")
+        (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (aside / "README.md").write_text(model_card(encoder, digest, origin))
 
 
 def is_saved(path: str | pathlib.Path) -> bool:

@@ -15,6 +15,7 @@ from flax import nnx
 
 from jaxbridge import training
 from jaxbridge.fitting import fit
+from jaxbridge.metric_log import MetricLog
 from jaxbridge.sources import Streamed
 from jaxbridge.training_checkpoints import TrainingCheckpoints
 
@@ -44,10 +45,11 @@ def main(
             lambda i: {k: v[i] for k, v in data.items()}, WINDOWS, 20, chunk_bytes=160
         )
     checkpoints = TrainingCheckpoints(folder, {"what": "test"}, every=5)
-    curve = fit(
-        trainer, train, data, epochs=EPOCHS, batch_size=BATCH, seed=3, keep_best=True,
-        what="training", checkpoints=checkpoints,
-    )
+    with MetricLog(folder, "test") as log:
+        curve = fit(
+            trainer, train, data, epochs=EPOCHS, batch_size=BATCH, seed=3, keep_best=True,
+            what="training", checkpoints=checkpoints, on_epoch=log.add,
+        )
     checkpoints.close()
     np.savez(pathlib.Path(out), curve=np.array(curve), **trainer.host_state())
 

@@ -39,6 +39,18 @@ def test_log_has_few_whole_lines_with_rate_and_time_left():
     ]
 
 
+def test_speed_in_what_the_items_hold():
+    clock, items = _clock(2.0)
+    stream = io.StringIO()
+    list(progress(
+        items(6), total=6, what="training", unit="epoch", each=(3000, "window"), stream=stream,
+        clock=clock,
+    ))
+    assert stream.getvalue().splitlines() == [
+        "training: 3/6 epochs, 1,500 window/s, 0:06 left", "training: 6/6 epochs, 1,500 window/s, 0:12",
+    ]
+
+
 def test_terminal_rewrites_one_line_and_leaves_nothing_behind():
     clock, items = _clock(60.0)
     stream = Terminal()

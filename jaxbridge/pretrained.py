@@ -1,0 +1,193 @@
+"""A trained bridge on disk, without the encoders that it joins.
+
+    model.safetensors   bridge, head and the head's kept context
+    config.json         sizes, position, both encoders' configurations and weight hashes, classes,
+                        preprocessing, metrics, versions
+    README.md           a card
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import nnx
+from safetensors import SafetensorError
+
+import model_ports as mp
+from jaxbridge.bridge import PrototypeBridge
+from jaxbridge.bridge_card import bridge_card
+from jaxbridge.bridged_model import BridgedModel, Position
+from jaxbridge.head import TaskHead
+from jaxbridge.run_folder import versions
+from model_ports import Encoder
+from model_ports.errors import InputError
+from model_ports.whole_folder import whole_folder
+
+FORMAT = "jaxbridge-bridge-1"
+_WEIGHTS = "model.safetensors"
+
+
+def save_pretrained(
+    model: BridgedModel, path: str | pathlib.Path, *, class_names: Sequence[str],
+    signal_shapes: tuple[Sequence[int], Sequence[int]],
+    modalities: tuple[str, str] = ("new", "old"),
+    preprocessing: Mapping[str, Any] | None = None,
+    metrics: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Writes bridge and head into the folder `path`, which must not exist or be one of ours.
+
+    Args:
+        model: the bridged model.
+        path: the folder.
+        class_names: a name per logit.
+        signal_shapes: shape of one window of the new and of the old signal, no batch axis.
+        modalities: names of the new and of the old signal.
+        preprocessing: how windows are made from recordings, JSON-able, such as a window store's
+            metadata.
+        metrics: rows of a results table.
+
+    Raises:
+        InputError: class names that do not fit, or a folder that holds something else or cannot be
+            written.
+    """
+    path, bridge, head = pathlib.Path(path), model.bridge, model.head
+    if len(class_names) != head.num_classes:
+        raise InputError(f"{len(class_names)} class names for {head.num_classes} classes.")
+    if path.exists() and not (path.is_dir() and (_is_saved(path) or not any(path.iterdir()))):
+        raise InputError(f"{path} exists and is no saved bridge; choose another folder.")
+    rank, num_prototypes = bridge.low_rank_a.shape[1], bridge.prototypes.shape[0]
+    arrays = {name: np.asarray(leaf[...]) for name, leaf in _leaves(bridge, head).items()}
+    config = {
+        "format": FORMAT,
+        "position": list(model.position),
+        "pool": model.pool,
+        "bridge": {
+            "in_features": bridge.low_rank_a.shape[0], "tokens": bridge.tokens,
+            "features": bridge.features, "rank": rank, "num_prototypes": num_prototypes,
+            "layout": bridge.layout,
+        },
+        "head": {
+            "features": head.layers[0].in_features, "num_classes": head.num_classes,
+            "hidden": head.layers[0].out_features if len(head.layers) == 2 else None,
+        },
+        **{
+            side: {
+                "modality": modality, "signal_shape": list(shape),
+                "config": dataclasses.asdict(encoder.config),
+                "weights_hash": mp.weights_hash(encoder),
+            }
+            for side, encoder, modality, shape in zip(
+                ("new", "old"), (model.new, model.old), modalities, signal_shapes, strict=True
+            )
+        },
+        "class_names": list(class_names),
+        "preprocessing": dict(preprocessing or {}),
+        "metrics": [dict(row) for row in metrics],
+        "versions": versions(),
+        "arrays": {name: list(array.shape) for name, array in sorted(arrays.items())},
+    }
+    config = json.loads(json.dumps(config))
+    with whole_folder(path, "the bridge") as aside:
+        safetensors.numpy.save_file(arrays, aside / _WEIGHTS)
+        (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (aside / "README.md").write_text(bridge_card(config))
+
+
+def pretrained_config(path: str | pathlib.Path) -> dict[str, Any]:
+    """Returns the config.json of a folder that `save_pretrained` wrote.
+
+    Raises:
+        InputError: not such a folder.
+    """
+    path = pathlib.Path(path)
+    if not _is_saved(path):
+        raise InputError(f"{path} is not a saved bridge (a folder with config.json of ours).")
+    return json.loads((path / "config.json").read_text())
+
+
+def from_pretrained(
+    path: str | pathlib.Path, *, old: Encoder | str | pathlib.Path,
+    new: Encoder | str | pathlib.Path,
+) -> BridgedModel:
+    """Returns the bridged model that `save_pretrained` wrote the bridge of.
+
+    Args:
+        path: the folder.
+        old, new: the encoders, or folders that `model_ports.save` wrote. Their compute type may
+            differ from the one the bridge was trained with, nothing else.
+
+    Raises:
+        InputError: not such a folder, missing or truncated files, or other encoders.
+    """
+    path, config = pathlib.Path(path), pretrained_config(path)
+    try:
+        new, old = (_encoder(given, config[side], side, path)
+                    for given, side in ((new, "new"), (old, "old")))
+        signal = jax.ShapeDtypeStruct((1, *config["old"]["signal_shape"]), jnp.float32)
+        context = jax.eval_shape(lambda e, x: e.context(x), old, signal)
+        bridge = PrototypeBridge(**config["bridge"], rngs=nnx.Rngs(0))
+        head = TaskHead(
+            **config["head"], rngs=nnx.Rngs(0),
+            context=jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype), context),
+        )
+        position, pool = Position(*config["position"]), config["pool"]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path / 'config.json'} is damaged ({type(error).__name__}: {error}); copy it again."
+        ) from None
+    try:
+        arrays = safetensors.numpy.load_file(path / _WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path / _WEIGHTS} cannot be read ({error}); copy it again.") from None
+    leaves = _leaves(bridge, head)
+    differing = sorted(
+        f"  {name}: file {getattr(arrays.get(name), 'shape', 'nothing')}, "
+        f"configuration {getattr(leaves.get(name), 'shape', 'nothing')}"
+        for name in set(arrays) | set(leaves)
+        if name not in arrays or name not in leaves or arrays[name].shape != leaves[name].shape
+    )
+    if differing:
+        raise InputError(f"{path} does not fit its configuration:\n" + "\n".join(differing))
+    for name, leaf in leaves.items():
+        leaf.set_value(jnp.asarray(arrays[name]))
+    return BridgedModel(new, old, bridge, head, position, pool=pool)
+
+
+def _encoder(
+    given: Encoder | str | pathlib.Path, wanted: Mapping[str, Any], side: str, path: pathlib.Path
+) -> Encoder:
+    encoder = given if isinstance(given, Encoder) else mp.load(given)
+    is_config = json.loads(json.dumps(dataclasses.asdict(encoder.config)))
+    different = sorted(
+        f"  {key}: {wanted['config'].get(key)!r} there, {is_config.get(key)!r} given"
+        for key in wanted["config"].keys() | is_config.keys()
+        if key != "dtype" and wanted["config"].get(key) != is_config.get(key)
+    )
+    if different:
+        raise InputError(
+            f"{path} was trained with another {side} encoder:\n" + "\n".join(different)
+        )
+    if (digest := mp.weights_hash(encoder)) != wanted["weights_hash"]:
+        raise InputError(
+            f"{path} was trained with other weights of the {side} encoder {wanted['config']['name']}: "
+            f"their hash is {wanted['weights_hash']}, that of the given ones {digest}."
+        )
+    return encoder
+
+
+def _is_saved(path: pathlib.Path) -> bool:
+    try:
+        return json.loads((path / "config.json").read_text())["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _leaves(bridge: PrototypeBridge, head: TaskHead) -> dict[str, nnx.Variable]:
+    state = nnx.state(nnx.Dict(bridge=bridge, head=head))
+    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(state)}
