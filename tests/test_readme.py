@@ -28,7 +28,7 @@ def _examples() -> dict[str, list[str]]:
 
 def test_no_example_is_left_out():
     assert {heading: len(blocks) for heading, blocks in _examples().items()} == {
-        "jaxbridge": 1, "The encoders alone": 2, "In your own JAX work": 6,
+        "jaxbridge": 1, "The encoders alone": 2, "In your own JAX work": 6, "Use the scanner on your own models": 2,
     }
 
 
@@ -114,3 +114,15 @@ def test_spread_weights_give_the_same(own_work):
     assert len(own_work["same"].sharding.device_set) == 8
     kernel = own_work["spread"].embedding.kernel[...]
     assert kernel.addressable_shards[0].data.shape == (512, 128)
+
+
+def test_scanner_example(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in _examples()["Use the scanner on your own models"]:
+        exec(block, names)
+    found = names["found"].selection
+    assert found.cka.shape == (3, 3)
+    said = capsys.readouterr().out
+    assert f"output of new layer {found.m}" in said or f"{found.m}" in said
+    assert "(18, 64, 512)" in said

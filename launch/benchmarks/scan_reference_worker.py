@@ -23,7 +23,7 @@ class _Reference:
         from threadpoolctl import threadpool_limits
 
         x = scan_inputs.features(layers, windows, width, spectrum)
-        y = scan_inputs.labels(x, _CLASSES)
+        y = scan_inputs.labels(windows, _CLASSES)
         folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(x[0], y))
 
         def call() -> None:

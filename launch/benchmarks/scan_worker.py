@@ -24,7 +24,7 @@ class _Scanner:
         from jaxbridge.probe import probe_layers
 
         x = scan_inputs.features(layers, windows, width, spectrum)
-        y = scan_inputs.labels(x, _CLASSES)
+        y = scan_inputs.labels(windows, _CLASSES)
         test = stratified_folds(y, _FOLDS)
         return self._prepared(lambda: probe_layers(x, y, test, num_classes=_CLASSES))
 
