@@ -12,8 +12,12 @@ from flax import nnx
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, pipeline, transfer
 from jaxbridge.bridge import num_parameters
 from jaxbridge.data.memory import ArrayWindows
+from jaxbridge.fitting import Epoch
+from jaxbridge.metric_log import read_log
 from jaxbridge.pipeline import STAGES
+from jaxbridge.pretrained import from_pretrained, pretrained_config
 from jaxbridge.report.pictures import draw
+from jaxbridge.run_folder import read_curve
 from model_ports import weights_hash
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
@@ -83,6 +87,31 @@ def test_the_run_folder_holds_everything(finished):
     )
 
 
+def test_the_bridge_can_be_loaded_again_with_the_trained_old_encoder(finished):
+    folder, result = finished
+    old, new = tiny.encoders()
+    saved = folder / "report" / "pretrained"
+    model = from_pretrained(saved, old=folder / "report" / "old_encoder", new=new)
+    signal = tiny.windows().read("ecg", np.arange(4))
+    np.testing.assert_array_equal(model(signal), result.model(signal))
+    with pytest.raises(InputError, match="trained with other weights of the old encoder"):
+        from_pretrained(saved, old=old, new=new)
+    config = pretrained_config(saved)
+    assert [row for row in result.metrics if row["method"] == "bridge"] == config["metrics"]
+    assert config["preprocessing"]["windows_hash"] == tiny.windows().hash
+
+
+def test_training_stages_log_their_epochs(finished):
+    folder, _ = finished
+    for stage, curve in (
+        ("teacher", "curve"), ("bridge", "curve"), ("controls", "shuffled_curve"),
+    ):
+        rows = read_log(folder / stage / "log.jsonl")
+        logged = [Epoch(row["epoch"], row["train_loss"], row["val_loss"]) for row in rows]
+        assert logged == read_curve(folder / stage / f"{curve}.csv")
+        assert {row["stage"] for row in rows} == {stage}
+
+
 def test_pictures_are_drawn_from_the_folder(finished):
     folder, _ = finished
     names = [path.name for path in draw(folder)]
@@ -146,6 +175,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch, capl
             transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
     assert "all layers of labram: found" in caplog.text
     assert "all layers of hubert_ecg_small: 32 of 80 windows found" in caplog.text
+    assert caplog.text.count("parameters by module:") == 1
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         ".bridge.partial", "features", "run.json", "teacher"
     ]
