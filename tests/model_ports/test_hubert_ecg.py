@@ -92,17 +92,21 @@ def test_gradient_through_run_is_the_slope(tiny):
     np.testing.assert_allclose(jnp.vdot(jax.grad(loss)(tokens), direction), slope, rtol=1e-2)
 
 
-def test_bfloat16_stays_close():
-    golden = Golden("hubert_ecg_small")
+@pytest.mark.parametrize("name", [
+    "hubert_ecg_small",
+    pytest.param("hubert_ecg_base", marks=pytest.mark.slow),
+    pytest.param("hubert_ecg_large", marks=pytest.mark.slow),
+])
+def test_bfloat16_stays_close(name):
+    golden = Golden(name)
     x = golden.signal()[:, :1500]
+    state_dict = golden.state_dict()
     exact, coarse = (
-        np.asarray(
-            mp.from_state_dict("hubert_ecg_small", golden.state_dict(), dtype=dtype)(x), np.float32
-        )
+        np.asarray(mp.from_state_dict(name, state_dict, dtype=dtype)(x), np.float32)
         for dtype in ("float32", "bfloat16")
     )
     error = relative_error(coarse, exact)
-    print(f"hubert_ecg_small in bfloat16: relative error {error:.1e}")
+    print(f"{name} in bfloat16: relative error {error:.1e}")
     assert 1e-6 < error < 5e-2
 
 
