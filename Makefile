@@ -15,7 +15,7 @@ quickstart: $(VENV)/installed
 	$(RUN) -m launch.quickstart --out=runs/quickstart
 
 test: $(VENV)/installed-torch
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
