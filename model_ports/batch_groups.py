@@ -52,4 +52,5 @@ def cache_bytes() -> int:
     """Returns how large the intermediate arrays of a group may be; practically all elsewhere."""
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return 2**62
-    return _BYTES_PER_CORE * len(os.sched_getaffinity(0))
+    here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return _BYTES_PER_CORE * len(here)
