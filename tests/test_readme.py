@@ -28,7 +28,8 @@ def _examples() -> dict[str, list[str]]:
 
 def test_no_example_is_left_out():
     assert {heading: len(blocks) for heading, blocks in _examples().items()} == {
-        "jaxbridge": 1, "The encoders alone": 2, "In your own JAX work": 6, "Use the scanner on your own models": 2,
+        "jaxbridge": 1, "The encoders alone": 2, "In your own JAX work": 6,
+        "Use the scanner on your own models": 2,
     }
 
 

@@ -92,7 +92,8 @@ def test_disk_goes_on_after_an_interruption_and_serves_no_other_encoder(encoder,
     on_disk(encoder, lambda i: read.append(int(i[0])) or _SIGNALS[i])
     assert read == [0]
     other = Toy(rngs=nnx.Rngs(1))
-    np.testing.assert_allclose(on_disk(other, lambda i: _SIGNALS[i]), other(_SIGNALS), rtol=1e-5, atol=1e-6)
+    found = on_disk(other, lambda i: _SIGNALS[i])
+    np.testing.assert_allclose(found, other(_SIGNALS), rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_halves_and_rounds(encoder):
