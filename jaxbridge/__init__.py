@@ -2,12 +2,12 @@
 
 from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.bridged_model import BridgedModel, Position
-from jaxbridge.bridging import BridgeSettings
 from jaxbridge.head import TaskHead
 from jaxbridge.pipeline import TransferResult, TransferSettings, transfer
 from jaxbridge.pretrained import from_pretrained, save_pretrained
-from jaxbridge.scanner import Scan, scan
+from jaxbridge.selection.scanner import Scan, scan
 from jaxbridge.teacher import HeadSettings
+from jaxbridge.training.bridging import BridgeSettings
 
 __all__ = [
     "BridgeSettings",

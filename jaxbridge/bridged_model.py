@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jaxbridge import trainable
 from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.head import TaskHead
+from jaxbridge.training import trainable
 from model_ports import Encoder
 from model_ports.encoder import Pool, token_mean
 from model_ports.errors import InputError

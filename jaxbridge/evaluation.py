@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxbridge import metrics
 from jaxbridge.data.store import WindowStore
-from jaxbridge.sweep import sweep
+from jaxbridge.features.sweep import sweep
 from model_ports.errors import InputError
 
 _log = logging.getLogger("jaxbridge")

@@ -19,27 +19,27 @@ import model_ports as mp
 from jaxbridge import metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
-from jaxbridge.bridging import (
+from jaxbridge.checkpoint import restore_module, save_module
+from jaxbridge.features.capture import mean_context
+from jaxbridge.features.store import FeatureStore, ensure_features
+from jaxbridge.features.sweep import sweep
+from jaxbridge.head import TaskHead
+from jaxbridge.pretrained import save_pretrained
+from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
+from jaxbridge.selection.folds import folds_by_subject
+from jaxbridge.selection.two_stage import Selection, two_stage
+from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
+from jaxbridge.training.bridging import (
     BridgeSettings,
     new_bridge,
     target_kind,
     train_bridge,
     trained_labels,
 )
-from jaxbridge.capture import mean_context
-from jaxbridge.checkpoint import restore_module, save_module
-from jaxbridge.feature_store import FeatureStore, ensure_features
-from jaxbridge.fitting import Epoch
-from jaxbridge.folds import folds_by_subject
-from jaxbridge.head import TaskHead
-from jaxbridge.metric_log import MetricLog, require
-from jaxbridge.pretrained import save_pretrained
-from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
-from jaxbridge.selection import Selection, two_stage
-from jaxbridge.sweep import sweep
-from jaxbridge.target_cache import CacheSettings, Targets, real_tokens
-from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
-from jaxbridge.training_checkpoints import TrainingCheckpoints
+from jaxbridge.training.checkpoints import TrainingCheckpoints
+from jaxbridge.training.fitting import Epoch
+from jaxbridge.training.metric_log import MetricLog, require
+from jaxbridge.training.target_cache import CacheSettings, Targets, real_tokens
 from model_ports import Encoder
 from model_ports.errors import InputError
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from jaxbridge.fitting import Epoch
+from jaxbridge.training.fitting import Epoch
 from model_ports.errors import InputError
 
 _PACKAGES = (

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxbridge import losses, training
-from jaxbridge.fitting import Epoch, EpochReport, fit
 from jaxbridge.head import TaskHead
-from jaxbridge.training_checkpoints import TrainingCheckpoints
+from jaxbridge.training import engine, losses
+from jaxbridge.training.checkpoints import TrainingCheckpoints
+from jaxbridge.training.fitting import Epoch, EpochReport, fit
 from model_ports import Encoder
 from model_ports.encoder import token_mean
 from model_ports.errors import InputError
@@ -107,8 +107,8 @@ def fit_head(
     if not settings.standardise:
         mean, std = np.zeros_like(mean), np.ones_like(std)
     head = TaskHead(features.shape[1], num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
-    trainer = training.Trainer(
-        head, _classification_loss, training.labels(head, lambda path: True),
+    trainer = engine.Trainer(
+        head, _classification_loss, engine.labels(head, lambda path: True),
         optax.adam(settings.learning_rate),
     )
     curve = fit(
@@ -141,8 +141,8 @@ def fit_unfrozen(
     _, width = encoder.layer_shape(encoder.num_layers, (1, *signals.shape[1:]))
     head = TaskHead(width, num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
     teacher = Teacher(encoder, head)
-    trainer = training.Trainer(
-        teacher, _classification_loss, training.labels(teacher, lambda path: True),
+    trainer = engine.Trainer(
+        teacher, _classification_loss, engine.labels(teacher, lambda path: True),
         optax.adam(settings.learning_rate),
     )
     curve = fit(

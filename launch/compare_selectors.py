@@ -26,18 +26,18 @@ from absl import flags
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, joint, metrics
-from jaxbridge.capture import capture_targets
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, metrics
 from jaxbridge.data import simulation
 from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.data.store import WindowStore, ensure_store
-from jaxbridge.features import stack
-from jaxbridge.folds import folds_by_subject, stratified_folds
+from jaxbridge.features.capture import capture_targets
+from jaxbridge.features.checks import stack
+from jaxbridge.features.sweep import sweep
 from jaxbridge.pipeline import scan_inputs
 from jaxbridge.run_folder import write_rows
-from jaxbridge.selection import two_stage
-from jaxbridge.sweep import sweep
-from jaxbridge.training import epoch_orders
+from jaxbridge.selection import joint, two_stage
+from jaxbridge.selection.folds import folds_by_subject, stratified_folds
+from jaxbridge.training.engine import epoch_orders
 from launch.dataset import DATA, dataset, eeg_leads
 from launch.script import run
 from launch.seeds import parsed_seeds

@@ -11,10 +11,11 @@ from absl import flags
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, losses, trainable
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
 from jaxbridge.data.store import WindowStore, ensure_store
-from jaxbridge.metric_log import KINDS
-from jaxbridge.target_cache import PLACES, CacheSettings
+from jaxbridge.training import losses, trainable
+from jaxbridge.training.metric_log import KINDS
+from jaxbridge.training.target_cache import PLACES, CacheSettings
 from launch.dataset import DATA, dataset, eeg_leads
 from model_ports.encoder import POOLS
 from model_ports.errors import InputError

@@ -16,7 +16,7 @@ from jaxbridge.pipeline import scan_inputs
 from jaxbridge.report.scan_figure import scan_figure
 from jaxbridge.report.scan_text import conclusion
 from jaxbridge.run_folder import write_json, write_rows
-from jaxbridge.scanner import scan
+from jaxbridge.selection.scanner import scan
 from launch.run_flags import encoders, settings, windows
 from launch.script import run
 from launch.seeds import parsed_seeds, writable

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxbridge.fitting import Epoch
-from jaxbridge.selection import Selection
+from jaxbridge.selection.two_stage import Selection
+from jaxbridge.training.fitting import Epoch
 
 
 def layer_scan(selection: Selection, num_classes: int) -> Figure:

@@ -4,7 +4,7 @@ import pathlib
 
 from jaxbridge.report import figures
 from jaxbridge.run_folder import read_curve, read_json
-from jaxbridge.selection import Selection
+from jaxbridge.selection.two_stage import Selection
 
 
 def draw(run: pathlib.Path) -> list[pathlib.Path]:

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxbridge.bootstrap import Stability
-from jaxbridge.scanner import Scan
+from jaxbridge.selection.bootstrap import Stability
+from jaxbridge.selection.scanner import Scan
 
 _CRITERIA = {
     "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "log_loss": "log loss"

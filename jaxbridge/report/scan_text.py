@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxbridge.bootstrap import Stability
-from jaxbridge.scanner import Scan
+from jaxbridge.selection.bootstrap import Stability
+from jaxbridge.selection.scanner import Scan
 
 # With fewer people a bootstrap's intervals are clearly too narrow.
 FEW_SUBJECTS = 10

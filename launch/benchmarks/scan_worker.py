@@ -20,8 +20,8 @@ class _Scanner:
 
     def probes(self, layers: int, windows: int, width: int, spectrum: str) -> dict[str, Any]:
         """Logistic probes of all layers and folds."""
-        from jaxbridge.folds import stratified_folds
-        from jaxbridge.probe import probe_layers
+        from jaxbridge.selection.folds import stratified_folds
+        from jaxbridge.selection.probe import probe_layers
 
         x = scan_inputs.features(layers, windows, width, spectrum)
         y = scan_inputs.labels(windows, _CLASSES)
@@ -30,14 +30,14 @@ class _Scanner:
 
     def cka(self, layers: int, windows: int, width: int) -> dict[str, Any]:
         """Linear CKA of all pairs of layers."""
-        from jaxbridge.cka import linear_cka
+        from jaxbridge.selection.cka import linear_cka
 
         new, old = (scan_inputs.features(layers, windows, width, "iid", seed=s) for s in (0, 1))
         return self._prepared(lambda: linear_cka(new, old))
 
     def streamed_cka(self, layers: int, windows: int, width: int, batch: int) -> dict[str, Any]:
         """Linear CKA of windows made batch by batch, as from a stream."""
-        from jaxbridge.cka_streaming import CkaSums
+        from jaxbridge.selection.cka_streaming import CkaSums
 
         def made(i: int) -> tuple[np.ndarray, np.ndarray]:
             size = min(batch, windows - i)
@@ -60,7 +60,7 @@ class _Scanner:
 
         import model_ports as mp
         from jaxbridge.data.memory import ArrayWindows
-        from jaxbridge.feature_store import ensure_features
+        from jaxbridge.features.store import ensure_features
 
         x = np.random.default_rng(0).standard_normal((windows, *shape), np.float32)
         given = ArrayWindows(

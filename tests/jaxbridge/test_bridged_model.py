@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from jaxbridge.bridged_model import BridgedModel, Position
-from jaxbridge.bridging import BridgeSettings, new_bridge
 from jaxbridge.head import TaskHead
+from jaxbridge.training.bridging import BridgeSettings, new_bridge
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
 

@@ -12,12 +12,12 @@ from flax import nnx
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, pipeline, transfer
 from jaxbridge.bridge import num_parameters
 from jaxbridge.data.memory import ArrayWindows
-from jaxbridge.fitting import Epoch
-from jaxbridge.metric_log import read_log
 from jaxbridge.pipeline import STAGES
 from jaxbridge.pretrained import from_pretrained, pretrained_config
 from jaxbridge.report.pictures import draw
 from jaxbridge.run_folder import read_curve
+from jaxbridge.training.fitting import Epoch
+from jaxbridge.training.metric_log import read_log
 from model_ports import weights_hash
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny

@@ -17,8 +17,8 @@ from jaxbridge import (
     from_pretrained,
     save_pretrained,
 )
-from jaxbridge.bridging import new_bridge, trained_labels
 from jaxbridge.pretrained import pretrained_config
+from jaxbridge.training.bridging import new_bridge, trained_labels
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
 from tests.jaxbridge.toy import Toy

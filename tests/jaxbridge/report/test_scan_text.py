@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxbridge.bootstrap import Stability
 from jaxbridge.report.scan_figure import scan_figure
 from jaxbridge.report.scan_text import advice, conclusion, ranges
-from jaxbridge.scanner import Scan
-from jaxbridge.selection import Selection
+from jaxbridge.selection.bootstrap import Stability
+from jaxbridge.selection.scanner import Scan
+from jaxbridge.selection.two_stage import Selection
 
 
 def table(value, best, width=0.02):
