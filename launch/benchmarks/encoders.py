@@ -154,7 +154,8 @@ def _measure(
     calls = {"jax": lambda: Seconds(*ours.ask("call", what=method))}
     if theirs is not None:
         try:
-            theirs.ask("prepare", what=hooks, batch=batch)
+            remark = theirs.ask("prepare", what=hooks, batch=batch)["note"]
+            note = "; ".join(text for text in (note, remark and f"PyTorch: {remark}") if text)
             calls["torch"] = lambda: Seconds(*theirs.ask("call"))
         except WorkerFailed as error:
             note = f"PyTorch: {error}"

@@ -13,13 +13,13 @@ from launch.benchmarks.worker import serve
 
 class _Originals:
     def __init__(self) -> None:
-        self._name, self._dtype = "", "float32"
+        self._name, self._dtype, self._autocast = "", "float32", False
         self._original: Original | None = None
         self._device: Any = None
         self._call: Callable[[], object] | None = None
 
     def load(self, name: str, dtype: str, reference: str) -> dict[str, Any]:
-        self._name, self._dtype = name, dtype
+        self._name, self._dtype, self._autocast = name, dtype, False
         built = []
         seconds = timing.timed(lambda: built.append(build(name, reference)))
         import torch
@@ -39,7 +39,10 @@ class _Originals:
     def prepare(
         self, what: str, batch: int, shape: Sequence[int] | None = None
     ) -> dict[str, Any]:
-        """Runs `what` once: "embed", or a pass with a hook on one layer or on all of them."""
+        """Runs `what` once: "embed", or a pass with a hook on one layer or on all of them.
+
+        bfloat16 means weights in bfloat16, or autocast where the original does not run with them.
+        """
         import torch
 
         layers = self._original.layers
@@ -50,13 +53,25 @@ class _Originals:
         x = torch.from_numpy(signal(self._name, batch, shape)).to(self._device)
 
         def call() -> None:
-            with torch.inference_mode(), self._precision(), _token_means(hooked):
-                self._original.forward(x)
+            autocast = self._autocast
+            half = self._dtype == "bfloat16" and not autocast
+            with (
+                torch.inference_mode(), _token_means(hooked),
+                torch.autocast(self._device.type, torch.bfloat16, enabled=autocast),
+            ):
+                self._original.forward(x.bfloat16() if half else x)
             if self._device.type == "cuda":
                 torch.cuda.synchronize()
 
         self._call = call
-        return {"first_s": timing.timed(call)}
+        if self._dtype == "bfloat16" and not self._autocast:
+            self._original.module.bfloat16()
+            try:
+                call()
+            except (RuntimeError, TypeError):
+                self._original.module.float()
+                self._autocast = True
+        return {"first_s": timing.timed(call), "note": "autocast" if self._autocast else ""}
 
     def call(self) -> timing.Seconds:
         return timing.timed(self._call)
@@ -68,14 +83,6 @@ class _Originals:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated()
         return timing.peak_memory_bytes()
-
-    def _precision(self) -> contextlib.AbstractContextManager:
-        import torch
-
-        if self._dtype == "float32":
-            return contextlib.nullcontext()
-        # The originals do not all run with weights in bfloat16: FFT and norms have no such form.
-        return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
 
 @contextlib.contextmanager
