@@ -35,8 +35,9 @@ from jaxbridge.features.checks import stack
 from jaxbridge.features.sweep import sweep
 from jaxbridge.pipeline import scan_inputs
 from jaxbridge.run_folder import write_rows
-from jaxbridge.selection import joint, two_stage
+from jaxbridge.selection import joint
 from jaxbridge.selection.folds import folds_by_subject, stratified_folds
+from jaxbridge.selection.two_stage import two_stage
 from jaxbridge.training.engine import epoch_orders
 from launch.dataset import DATA, dataset, eeg_leads
 from launch.script import run

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jaxbridge.features.checks import stack
-from jaxbridge.selection import two_stage
 from jaxbridge.selection.folds import stratified_folds
 from jaxbridge.selection.joint import gram, ridge_maps
 from jaxbridge.selection.scanner import scan
+from jaxbridge.selection.two_stage import two_stage
 from model_ports.errors import InputError
 
 PEOPLE, EACH = 12, 10
