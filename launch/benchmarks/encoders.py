@@ -35,8 +35,8 @@ class Settings:
     reference: str | None = None
     dtype: str = "float32"
     rounds: int = 7
-    row_s: float = 12.0
-    longest_call_s: float = 15.0
+    row_s: float = 8.0
+    longest_call_s: float = 12.0
     threads: int = 2
 
 
@@ -123,7 +123,7 @@ def _rows(
         note = "" if batch == wanted else f"{wanted} windows would take too long a call"
         done[batch] = measure(what="embed", hooks="embed", batch=batch, note=note)
         yield done[batch]
-    batch = fitting_batch(min(16, max(done)), done, settings.longest_call_s / 2)
+    batch = fitting_batch(min(16, max(done)), done, settings.longest_call_s / 4)
     yield measure(
         what="activations", hooks="hook", batch=batch, passes=layers,
         note=f"PyTorch: a pass with one hook x {layers} layers" if theirs else "",
