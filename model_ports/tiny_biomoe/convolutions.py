@@ -17,8 +17,9 @@ DEPTHWISE = sd.Layout(lambda x: x[:, 0].transpose(1, 2, 0), lambda s: ((s[2], 1,
 class Depthwise(nnx.Module):
     """One filter per channel, zero-padded by half its width.
 
-    Written as shifted products, which compilers fuse into one pass: XLA's grouped convolution is
-    many times slower on CPU, and no accelerator has units for it.
+    Filters of width 3 are written as shifted products, which compilers fuse into one pass: XLA's
+    grouped convolution is many times slower on CPU, and no accelerator has units for it. Wider
+    ones, which the model has on few features only, would take seconds to compile that way.
     """
 
     def __init__(
@@ -32,6 +33,8 @@ class Depthwise(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, height, width, features) -> the same, each side divided by the stride."""
+        if self.width > 3:
+            return self._convolved(x)
         half, step = self.width // 2, self.stride
         height, width = (-(-side // step) for side in x.shape[1:3])
         padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
@@ -44,6 +47,14 @@ class Depthwise(nnx.Module):
                 ]
                 total = total + shifted.astype(jnp.float32) * kernel[i, j]
         return total.astype(x.dtype)
+
+    def _convolved(self, x: jax.Array) -> jax.Array:
+        out = jax.lax.conv_general_dilated(
+            x.astype(jnp.float32), self.kernel[...][:, :, None], (self.stride,) * 2,
+            ((self.width // 2,) * 2,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=x.shape[-1],
+        )
+        return (out if self.bias is None else out + self.bias[...]).astype(x.dtype)
 
 
 class Normed(nnx.Module):
