@@ -8,6 +8,10 @@ without it only ours are measured.
 
 --what=scan: capture of all layers, probes and CKA beside the reference's way of selecting, and how
 time and memory grow.
+
+--what=billion: a bridge between two encoders of a billion parameters, compiled for several devices
+and never allocated: what would each device need? Without several,
+XLA_FLAGS=--xla_force_host_platform_device_count=8 simulates them.
 """
 
 import pathlib
@@ -20,7 +24,7 @@ import model_ports as mp
 from launch.benchmarks import encoders, scan
 from launch.script import run
 
-_WHAT = flags.DEFINE_enum("what", None, ["encoders", "scan"], "What to measure.")
+_WHAT = flags.DEFINE_enum("what", None, ["encoders", "scan", "billion"], "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
 _REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of the originals.")
@@ -35,7 +39,7 @@ _THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lowe
 
 def main() -> None:
     if _WHAT.value is None:
-        raise mp.InputError("--what is needed: encoders or scan.")
+        raise mp.InputError("--what is needed: encoders, scan or billion.")
     start = time.monotonic()
 
     def tell(what: str) -> None:
@@ -46,6 +50,10 @@ def main() -> None:
             models=_models(), batches=_batches(), reference=_reference(), dtype=_DTYPE.value,
             rounds=_REPEATS.value, threads=_THREADS.value,
         )
+    elif _WHAT.value == "billion":
+        from launch.benchmarks import billion  # the others leave JAX to their workers
+
+        measured, settings = billion, billion.Settings()
     else:
         measured, settings = scan, scan.Settings(
             reference=_reference(), rounds=_REPEATS.value, largest=_LARGEST.value,

@@ -103,3 +103,27 @@ def test_wrong_flags_end_with_one_line_and_code_2(flags, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_abstract_encoders_are_spread_over_the_devices():
+    from launch.benchmarks import billion
+
+    small = billion.Settings(depth=2, features=400, num_heads=10, seconds=2, batch=4, start=1)
+    report = billion.run(small, lambda what: None)
+    assert report["devices"] == 8
+    # matrices are an eighth each; norms, biases and tables are whole
+    weights = 4 * report["parameters"]
+    assert weights / 8 < report["capture"]["arguments_bytes"] < weights / 5
+    assert billion.table(report).count("\n") == 3
+
+
+def test_a_scan_row_compares_scaled_medians():
+    from launch.benchmarks import scan
+
+    found = {"ours": [Seconds(1.0, 2.0), Seconds(2.0, 2.0)],
+             "reference": [Seconds(3.0, 3.0), Seconds(4.0, 3.0)]}
+    row = scan._row("probes", "12 layers", found, 12, 2**30, "one layer x 12")
+    assert (row.ours_s, row.reference_s) == (1.5, 42.0)
+    assert (row.times_faster, row.times_faster_cpu) == (30.0, 18.0)
+    assert row.peak_mb == 1024
+    assert "12 layers" in scan.line(row) and "x 12" in scan.line(row)
