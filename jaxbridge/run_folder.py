@@ -23,6 +23,7 @@ from typing import Any
 
 import jax
 
+from jaxbridge.settings_difference import differences
 from jaxbridge.training.fitting import Epoch
 from model_ports.errors import InputError
 
@@ -77,12 +78,7 @@ class RunFolder:
             before = json.loads(record.read_text())["settings"]
         except (ValueError, KeyError, OSError):
             raise InputError(f"{record} is damaged; give another folder.") from None
-        changed = [
-            f"  {key}: {before.get(key)!r} there, {settings.get(key)!r} now"
-            for key in sorted(before.keys() | settings.keys())
-            if before.get(key) != settings.get(key)
-        ]
-        if changed:
+        if changed := differences(before, settings):
             raise InputError(
                 f"{self.path} holds a run with other settings; give another folder:\n"
                 + "\n".join(changed)

@@ -30,7 +30,6 @@ from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, metrics
 from jaxbridge.data import simulation
 from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.data.store import WindowStore, ensure_store
-from jaxbridge.features.capture import capture_targets
 from jaxbridge.features.checks import stack
 from jaxbridge.features.sweep import sweep
 from jaxbridge.pipeline import scan_inputs
@@ -39,6 +38,7 @@ from jaxbridge.selection import joint
 from jaxbridge.selection.folds import folds_by_subject, stratified_folds
 from jaxbridge.selection.two_stage import two_stage
 from jaxbridge.training.engine import epoch_orders
+from jaxbridge.training.target_cache import TargetKind
 from launch.dataset import DATA, dataset, eeg_leads
 from launch.script import run
 from launch.seeds import parsed_seeds
@@ -111,7 +111,7 @@ def _pair(seed: int, folder: pathlib.Path) -> Pair:
         return windows.read("eeg", indices)
 
     every = np.arange(len(windows.labels))
-    last = capture_targets(old, read, every, pooled=False)
+    last = sweep(TargetKind(old.num_layers), old, read, every, what="capturing the last layer")
     tokens = [
         sweep(
             lambda e, x, stop=stop: e.run(e.embed(x), 0, stop, e.context(x)), old, read, given.pair,

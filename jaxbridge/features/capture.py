@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from jaxbridge.features.layout import FeatureLayout
-from jaxbridge.features.sweep import Read, batches, sweep
+from jaxbridge.features.sweep import Read, batches
 from model_ports import Activations, Encoder, check_collapse
-from model_ports.encoder import Pool, token_mean
+from model_ports.encoder import Pool
 from model_ports.errors import InputError
 
 
@@ -83,27 +83,6 @@ def captured_rows(
             checked = True
         start += len(rows)
         yield rows
-
-
-def capture_targets(
-    encoder: Encoder, read: Read, indices: np.ndarray, *, pooled: bool, batch_size: int = 32,
-) -> np.ndarray:
-    """Returns the last layer's output, which the bridged path is trained to reproduce.
-
-    Args:
-        encoder: the old encoder.
-        read: reads old signals by window index.
-        indices: (n,) which windows.
-        pooled: for a bridge into the head: the token mean, (n, 1, features), in place of all
-            tokens, (n, tokens, features).
-        batch_size: windows per compiled call.
-    """
-
-    def last(encoder: Encoder, signal: jax.Array) -> jax.Array:
-        tokens = encoder(signal)
-        return token_mean(tokens)[:, None] if pooled else tokens
-
-    return sweep(last, encoder, read, indices, batch_size=batch_size, what="capturing targets")
 
 
 def mean_context(

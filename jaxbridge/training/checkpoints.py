@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxbridge.settings_difference import differences
 from model_ports.errors import InputError
 
 _log = logging.getLogger("jaxbridge")
@@ -70,12 +71,7 @@ class TrainingCheckpoints:
                 before = json.loads(path.read_text())
             except ValueError:
                 raise InputError(f"{path} is damaged; remove the folder to start anew.") from None
-            changed = [
-                f"  {key}: {before.get(key)!r} there, {configuration.get(key)!r} now"
-                for key in sorted(before.keys() | configuration.keys())
-                if before.get(key) != configuration.get(key)
-            ]
-            if changed:
+            if changed := differences(before, configuration):
                 raise InputError(
                     f"{self.folder} holds an unfinished run with other settings; remove it, or go "
                     "on with its settings:\n" + "\n".join(changed)

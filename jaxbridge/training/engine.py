@@ -164,11 +164,6 @@ class Trainer:
         rows, valid = self._batches(order, batch_size)
         return self._take(self._epoch, self.place(dict(data)), rows, valid)
 
-    def train_rows(self, read: Rows, order: np.ndarray, batch_size: int) -> np.ndarray:
-        """As `train`, on windows read now, each device's share of each batch and no other."""
-        batches, valid = self.read_batches(read, order, batch_size)
-        return self._take(self._chunk, (), batches, valid)
-
     def read_batches(self, read: Rows, order: np.ndarray, batch_size: int) -> tuple[Any, Any]:
         """Returns batches on the devices, for `train_batches`: reading ahead is worth a thread."""
         rows, valid = self._batches(order, batch_size)

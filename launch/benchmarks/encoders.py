@@ -1,15 +1,13 @@
 """Throughput of the encoders beside their PyTorch originals (`--what=encoders`)."""
 
 import contextlib
-import csv
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from launch.benchmarks import timing
+from launch.benchmarks import tables, timing
 from launch.benchmarks.timing import Seconds
 from launch.benchmarks.worker import Worker, WorkerFailed
 
@@ -179,7 +177,7 @@ def _measure(
 
 
 _COLUMNS = (
-    ("model", "model", "{}", 17), ("what", "what", "{}", 22), ("batch", "batch", "{}", 5),
+    ("model", "model", "{:<}", 17), ("what", "what", "{:<}", 22), ("batch", "batch", "{}", 5),
     ("jax_windows_per_s", "JAX/s", "{:.4g}", 8), ("torch_windows_per_s", "PyTorch/s", "{:.4g}", 9),
     ("jax_wall_s", "JAX s", "{:.3f}", 8), ("jax_cpu_s", "CPU s", "{:.3f}", 8),
     ("torch_wall_s", "PyTorch s", "{:.3f}", 9), ("torch_cpu_s", "CPU s", "{:.3f}", 8),
@@ -191,20 +189,12 @@ _COLUMNS = (
 
 def header() -> str:
     """The table's first line."""
-    return " ".join(
-        title.ljust(width) if key in ("model", "what") else title.rjust(width)
-        for key, title, _, width in _COLUMNS
-    )
+    return tables.header(_COLUMNS)
 
 
 def line(row: Row) -> str:
     """One row of the table."""
-    cells = []
-    for key, _, form, width in _COLUMNS:
-        value = getattr(row, key)
-        text = "-" if value is None else form.format(value)
-        cells.append(text.ljust(width) if key in ("model", "what") else text.rjust(width))
-    return " ".join(cells) + (f"  ({row.note})" if row.note else "")
+    return tables.line(_COLUMNS, row)
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -219,9 +209,4 @@ def table(report: Mapping[str, Any]) -> str:
 
 def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
     """Writes encoders.json (everything) and encoders.csv (the rows) into folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "encoders.json").write_text(json.dumps(report, indent=1) + "\n")
-    with (out / "encoders.csv").open("w", newline="") as file:
-        rows = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
-        rows.writeheader()
-        rows.writerows(report["rows"])
+    tables.write(report, Row, out, "encoders")

@@ -1,15 +1,13 @@
 """The scanner beside the reference's way of selecting (`--what=scan`)."""
 
 import contextlib
-import csv
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from launch.benchmarks import timing
+from launch.benchmarks import tables, timing
 from launch.benchmarks.timing import Seconds
 from launch.benchmarks.worker import Worker
 
@@ -181,7 +179,7 @@ def _row(
 
 
 _COLUMNS = (
-    ("what", "what", "{}", 13), ("size", "size", "{}", 66), ("ours_s", "s", "{:.3f}", 8),
+    ("what", "what", "{:<}", 13), ("size", "size", "{:<}", 66), ("ours_s", "s", "{:.3f}", 8),
     ("ours_cpu_s", "CPU s", "{:.3f}", 8), ("reference_s", "ref. s", "{:.2f}", 8),
     ("reference_cpu_s", "CPU s", "{:.2f}", 8), ("times_faster", "x faster", "{:.1f}", 8),
     ("times_faster_cpu", "x CPU", "{:.1f}", 6), ("peak_mb", "peak MB", "{:.0f}", 8),
@@ -191,20 +189,12 @@ _COLUMNS = (
 
 def header() -> str:
     """The table's first line."""
-    return " ".join(
-        title.ljust(width) if key in ("what", "size") else title.rjust(width)
-        for key, title, _, width in _COLUMNS
-    )
+    return tables.header(_COLUMNS)
 
 
 def line(row: Row) -> str:
     """One row of the table."""
-    cells = []
-    for key, _, form, width in _COLUMNS:
-        value = getattr(row, key)
-        text = "-" if value is None else form.format(value)
-        cells.append(text.ljust(width) if key in ("what", "size") else text.rjust(width))
-    return " ".join(cells) + (f"  ({row.note})" if row.note else "")
+    return tables.line(_COLUMNS, row)
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -216,9 +206,4 @@ def table(report: Mapping[str, Any]) -> str:
 
 def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
     """Writes scan.json (everything) and scan.csv (the rows) into folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "scan.json").write_text(json.dumps(report, indent=1) + "\n")
-    with (out / "scan.csv").open("w", newline="") as file:
-        rows = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
-        rows.writeheader()
-        rows.writerows(report["rows"])
+    tables.write(report, Row, out, "scan")
