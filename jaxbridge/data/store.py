@@ -39,16 +39,20 @@ class WindowBatch:
     """Windows of one recording (or part of one).
 
     Attributes:
-        arrays: modality -> (windows, ...) with equally many windows.
+        arrays: modality -> (windows, ...) with equally many windows, perhaps none.
         labels: (windows,) class indices.
-        subject, recording, split: names.
+        subject, recording: names.
+        split: name; None where a split rule is applied afterwards (`preparation.prepare`).
+        start_s: (windows,) float64, start of each window in seconds from the start of its recording;
+            None where unknown.
     """
 
     arrays: Mapping[str, np.ndarray]
     labels: np.ndarray
     subject: str
     recording: str
-    split: str
+    split: str | None = None
+    start_s: np.ndarray | None = None
 
 
 def inputs_hash(metadata: Mapping) -> str:

@@ -1,0 +1,44 @@
+"""What a data set offers: recordings with subjects, and the windows of one recording at a time.
+
+`preparation.prepare` makes a window store of it: it applies a split rule, reads recordings in a
+process pool, and goes on where it was stopped. So a data set is small, picklable (a frozen
+dataclass) and knows nothing of splits.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from jaxbridge.data.store import WindowBatch
+
+
+class Dataset(Protocol):
+    """Recordings that become windows.
+
+    Attributes:
+        metadata: JSON-able; with the split rule it decides the windows. Needed: "dataset" (name),
+            "modalities" (name -> {"sampling_rate_hz", "unit", "leads", "preprocessing"}),
+            "class_names", "labels" (the rule in words), "window_s", "step_s" and "sources"
+            (relative file name -> SHA-256; empty for simulated windows). No path of this machine is
+            in it. Signals are digested for it, at most.
+        recordings: recording -> subject, sorted by recording. No signal is read for it.
+    """
+
+    @property
+    def metadata(self) -> dict: ...
+
+    @property
+    def recordings(self) -> Mapping[str, str]: ...
+
+    def windows(self, recording: str) -> WindowBatch:
+        """Reads one recording.
+
+        Args:
+            recording: a key of `recordings`.
+
+        Returns:
+            Its windows in time order, with `start_s` and without `split`; perhaps none.
+
+        Raises:
+            InputError: a file that is damaged or does not fit, by name, lead and sample range.
+        """
+        ...
