@@ -13,6 +13,7 @@ from model_ports.errors import InputError
 
 # Ratios beyond this need filters of a size that only a mistyped rate asks for.
 _MAX_FACTOR = 1000
+_PICTURE_PIXELS = 224
 
 
 def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -85,6 +86,34 @@ def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.n
     return resampled[:, :num_new] + signal[:, :1] + slope * stands
 
 
+def fourier_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
+    """Resampling to `int(n * new_hz / old_hz)` samples in the frequency domain (SciPy's `resample`).
+
+    The reference's rule for PPG: it folds nothing back; a jump from the last to the first sample
+    rings at both ends.
+
+    Args:
+        signal: (leads, samples).
+        old_hz, new_hz: sampling rates.
+
+    Returns:
+        (leads, n_new) float64; the signal itself where the rates are equal.
+
+    Raises:
+        InputError: fewer than two samples would be left.
+    """
+    signal = np.asarray(signal, np.float64)
+    if old_hz == new_hz:
+        return signal
+    num_new = int(signal.shape[-1] * new_hz / old_hz)
+    if num_new < 2:
+        raise InputError(
+            f"{signal.shape[-1]} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} "
+            "Hz. Leave the recording out."
+        )
+    return dsp.resample(signal, num_new, axis=-1)
+
+
 def fir_bandpass(
     signal: np.ndarray, sampling_rate_hz: float, low_hz: float, high_hz: float, order: int
 ) -> np.ndarray:
@@ -116,6 +145,73 @@ def fir_bandpass(
         )
     taps = dsp.firwin(order + 1, [low_hz, high_hz], pass_zero=False, fs=sampling_rate_hz)
     return dsp.filtfilt(taps, [1.0], signal, axis=-1)
+
+
+def chebyshev_bandpass(
+    signal: np.ndarray, sampling_rate_hz: float, low_hz: float, high_hz: float, order: int
+) -> np.ndarray:
+    """Zero-phase Chebyshev-I band pass with 0.5 dB ripple, run forwards and backwards.
+
+    The reference (as PaPaGei's authors) uses 0.5 to 12 Hz, order 4, for PPG.
+
+    Args:
+        signal: (leads, samples).
+        sampling_rate_hz: of the signal.
+        low_hz, high_hz: edges of the pass band.
+        order: of the low-pass prototype; the band pass has twice as many poles.
+
+    Returns:
+        (leads, samples) float64.
+
+    Raises:
+        InputError: the signal is not longer than the filter's padding, 3 * (2 * order + 1) samples.
+    """
+    signal = np.asarray(signal, np.float64)
+    padding = 3 * (2 * order + 1)
+    if signal.shape[-1] <= padding:
+        raise InputError(
+            f"{signal.shape[-1]} samples at {sampling_rate_hz:g} Hz are too short for the band-pass "
+            f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
+            "Leave the recording out."
+        )
+    band = dsp.cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
+    return dsp.sosfiltfilt(band, signal, axis=-1, padlen=padding)
+
+
+def spectrogram_picture(windows: np.ndarray, sampling_rate_hz: float) -> np.ndarray:
+    """Grey pictures of windows: power spectral density in dB over time and frequency.
+
+    Ours: Tiny-BioMoE's authors leave open how a signal becomes a picture. Hann windows of 1 s, a
+    sixteenth of a second apart; the strongest 60 dB of each window become 0 to 1; time runs to the
+    right, 0 Hz is the lowest row; bilinear interpolation to 224 x 224.
+
+    Args:
+        windows: (windows, samples), of 2 s at least.
+        sampling_rate_hz: of the windows.
+
+    Returns:
+        (windows, 3, 224, 224) float32 in 0 .. 1, three equal channels.
+
+    Raises:
+        InputError: windows shorter than 2 s.
+    """
+    width = round(sampling_rate_hz)
+    if windows.shape[-1] < 2 * width:
+        raise InputError(
+            f"Windows of {windows.shape[-1] / sampling_rate_hz:g} s are too short for a "
+            "spectrogram. Choose window_s of 2 s at least."
+        )
+    hop = max(1, width // 16)
+    power = dsp.spectrogram(windows, sampling_rate_hz, "hann", width, width - hop)[2]
+    top = power.max(axis=(1, 2), keepdims=True)
+    decibel = 10 * np.log10(np.maximum(power / np.where(top > 0, top, 1), 1e-6))
+    image = np.clip(decibel / 60 + 1, 0, 1)[:, ::-1]
+    for axis in (1, 2):
+        at = np.linspace(0, image.shape[axis] - 1, _PICTURE_PIXELS)
+        low = np.minimum(at.astype(int), image.shape[axis] - 2)
+        share = np.expand_dims(at - low, tuple(i for i in range(3) if i != axis))
+        image = np.take(image, low, axis) * (1 - share) + np.take(image, low + 1, axis) * share
+    return np.repeat(image[:, None].astype(np.float32), 3, axis=1)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:

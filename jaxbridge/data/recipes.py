@@ -19,17 +19,24 @@ _PER_VOLT = {"uV": 1e6, "mV": 1e3, "V": 1.0}
 _RESAMPLE = {
     "polyphase": preprocess.polyphase_resample,
     "linear": preprocess.linear_resample,
+    "fourier": preprocess.fourier_resample,
 }
+_FILTERS = {
+    "fir": preprocess.fir_bandpass,
+    "chebyshev": preprocess.chebyshev_bandpass,
+}
+_LAYOUTS = ("patches", "flat", "channels", "picture")
 
 
 @dataclass(frozen=True)
 class Bandpass:
-    """Zero-phase FIR band pass from `low_hz` to `high_hz`, at `sampling_rate_hz`."""
+    """Zero-phase band pass from `low_hz` to `high_hz`, at `sampling_rate_hz`."""
 
     low_hz: float
     high_hz: float
     order: int
     sampling_rate_hz: float
+    kind: Literal["fir", "chebyshev"] = "fir"
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,13 @@ class Recipe:
         unit: unit that the signal is brought to first; None where normalisation makes it moot.
         unit_scale: factor on the signal in that unit.
         bandpass: filter, or None.
-        resampling: 'polyphase' (anti-aliased, ours) or 'linear' (the reference's rule).
+        resampling: 'polyphase' (anti-aliased, ours), 'linear' (the reference's rule) or 'fourier'
+            (the reference's rule for PPG).
         normalise: z-score per lead over the whole 'recording', over each 'window', or 'none'.
-        layout: 'patches' (leads, seconds, samples per second) or 'flat' (leads * samples,).
+        layout: 'patches' (leads, seconds, samples per second), 'flat' (leads * samples,),
+            'channels' (leads, samples) or 'picture' (3, 224, 224), see
+            `preprocess.spectrogram_picture`.
+        max_leads: most leads that the encoder takes; None for any number.
     """
 
     sampling_rate_hz: float
@@ -52,15 +63,16 @@ class Recipe:
     unit: str | None
     unit_scale: float
     bandpass: Bandpass | None
-    resampling: Literal["polyphase", "linear"]
+    resampling: Literal["polyphase", "linear", "fourier"]
     normalise: Literal["none", "recording", "window"]
-    layout: Literal["patches", "flat"]
+    layout: Literal["patches", "flat", "channels", "picture"]
+    max_leads: int | None = None
 
     def __post_init__(self) -> None:
         for field, known in (
             ("resampling", tuple(_RESAMPLE)),
             ("normalise", ("none", "recording", "window")),
-            ("layout", ("patches", "flat")),
+            ("layout", _LAYOUTS),
             ("unit", (None, *_PER_VOLT)),
         ):
             if getattr(self, field) not in known:
@@ -68,6 +80,8 @@ class Recipe:
 
     @property
     def output_unit(self) -> str:
+        if self.layout == "picture":
+            return "intensity 0 to 1"
         if self.normalise != "none":
             return "standard deviations"
         return self.unit if self.unit_scale == 1 else f"{1 / self.unit_scale:g} {self.unit}"
@@ -84,6 +98,21 @@ RECIPES = {
     "hubert_ecg": Recipe(
         100.0, 94.0, None, 1.0, Bandpass(0.05, 47.0, 150, 500.0), "linear", "recording", "flat"
     ),
+    # ECG-FM: not filtered.
+    "ecg_fm": Recipe(500.0, 94.0, None, 1.0, None, "linear", "recording", "channels", 12),
+    # ECG-DualNet: as HuBERT-ECG, at 300 Hz, one lead.
+    "ecg_dualnet": Recipe(
+        300.0, 94.0, None, 1.0, Bandpass(0.05, 47.0, 150, 500.0), "linear", "recording", "channels",
+        1,
+    ),
+    "papagei": Recipe(
+        125.0, 24.0, None, 1.0, Bandpass(0.5, 12.0, 4, 125.0, "chebyshev"), "fourier", "recording",
+        "channels", 1,
+    ),
+    # NormWear: resampling="linear" is the reference's; of EMG at 500 Hz it folds most.
+    "normwear": Recipe(130.0, 32.0, None, 1.0, None, "polyphase", "recording", "channels"),
+    # Tiny-BioMoE reads pictures; how a signal becomes one is not part of the published model.
+    "tiny_biomoe": Recipe(200.0, 50.0, None, 1.0, None, "polyphase", "recording", "picture", 1),
 }
 
 
@@ -117,11 +146,16 @@ def prepare(recording: Recording, recipe: Recipe) -> np.ndarray:
         normalises over the recording; `layout` does the rest.
 
     Raises:
-        InputError: see `check_signal`; too slow a recording; a unit that is no voltage; a
-            recording too short for the filter.
+        InputError: see `check_signal`; too many leads; too slow a recording; a unit that is no
+            voltage; a recording too short for the filter.
     """
     signal, rate, name = recording.signal, recording.sampling_rate_hz, recording.name
     check_signal(signal, rate, recording.leads, name)
+    if recipe.max_leads is not None and len(signal) > recipe.max_leads:
+        raise InputError(
+            f"{name}: {len(signal)} leads ({', '.join(recording.leads)}), this encoder takes "
+            f"{recipe.max_leads}. Choose among them."
+        )
     if rate < recipe.min_sampling_rate_hz:
         raise InputError(
             f"{name}: sampling rate {rate:g} Hz is too low: leads {', '.join(recording.leads)} need "
@@ -134,7 +168,7 @@ def prepare(recording: Recording, recipe: Recipe) -> np.ndarray:
             band = recipe.bandpass
             signal = resample(signal, rate, band.sampling_rate_hz)
             rate = band.sampling_rate_hz
-            signal = preprocess.fir_bandpass(signal, rate, band.low_hz, band.high_hz, band.order)
+            signal = _FILTERS[band.kind](signal, rate, band.low_hz, band.high_hz, band.order)
         signal = resample(signal, rate, recipe.sampling_rate_hz)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
@@ -161,17 +195,23 @@ def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
         recipe: what to do.
 
     Returns:
-        float32 of shape (windows, leads, seconds, samples per second) for 'patches', or
-        (windows, leads * samples) for 'flat', z-scored per window where the recipe says so.
+        float32 of shape (windows, leads, seconds, samples per second) for 'patches', (windows,
+        leads * samples) for 'flat', (windows, leads, samples) for 'channels', (windows, 3, 224, 224)
+        for 'picture'; z-scored per window where the recipe says so.
 
     Raises:
-        InputError: patches asked for windows that are not whole seconds.
+        InputError: patches asked for windows that are not whole seconds; windows too short for a
+            picture.
     """
     if recipe.normalise == "window":
         windows = preprocess.zscore(windows)
     count, leads, samples = windows.shape
     if recipe.layout == "flat":
         return windows.reshape(count, leads * samples).astype(np.float32)
+    if recipe.layout == "channels":
+        return windows.astype(np.float32)
+    if recipe.layout == "picture":
+        return preprocess.spectrogram_picture(windows[:, 0], recipe.sampling_rate_hz)
     patch = round(recipe.sampling_rate_hz)
     if samples % patch:
         raise InputError(

@@ -42,3 +42,31 @@ def test_hubert_ecg(rate, resampling):
         resampling=resampling,
     )
     np.testing.assert_allclose(got, want, atol=5e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("rate", [64.0, 125.0, 700.0])
+def test_papagei(rate):
+    x = _signal(rate, 6)[:1]
+    chosen = recipe("papagei")
+    want = layout(prepare(Recording(x, rate, ("BVP",), "a.u.", "night1", "s1"), chosen)[None], chosen)
+    got = mp.abstract("papagei").prepare(x, sampling_rate_hz=rate, leads=("BVP",), unit="a.u.")
+    assert got.shape == want.shape == (1, 1, 750)
+    np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize(("encoder", "rate", "resampling"), [
+    ("normwear", 500.0, "linear"), ("normwear", 256.0, "polyphase"), ("ecg_fm", 400.0, "linear"),
+    ("ecg_dualnet", 256.0, "linear"),
+])
+def test_channels_are_resampled_and_z_scored(encoder, rate, resampling):
+    leads, seconds = {"ecg_dualnet": (("II",), 60), "ecg_fm": (("I", "II"), 6)}.get(
+        encoder, (("I", "II"), 6))
+    x = _signal(rate, seconds)[: len(leads)]
+    chosen = recipe(encoder, resampling=resampling)
+    want = layout(prepare(Recording(x, rate, leads, "mV", "night1", "s1"), chosen)[None], chosen)
+    overrides = {"leads": leads} if encoder == "ecg_fm" else {}
+    got = mp.abstract(encoder, **overrides).prepare(
+        x, sampling_rate_hz=rate, leads=leads, unit="mV", resampling=resampling
+    )
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())

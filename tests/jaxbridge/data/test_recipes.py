@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import model_ports as mp
 from jaxbridge.data.preprocess import linear_resample, polyphase_resample, zscore
 from jaxbridge.data.recipes import RECIPES, layout, prepare, recipe
 from jaxbridge.data.recording import Recording
@@ -104,3 +105,29 @@ def test_constant_lead_names_recording_lead_and_value():
 def test_empty_recording():
     with pytest.raises(InputError, match="night1: no samples"):
         prepare(_recording(seconds=0), recipe("labram"))
+
+
+def test_picture_shows_a_tone_at_its_frequency_and_time():
+    chosen = recipe("tiny_biomoe")
+    time = np.arange(2000) / 200
+    tone = np.where(time < 5, np.sin(2 * np.pi * 25 * time), 1e-6 * np.sin(2 * np.pi * 70 * time))
+    picture = layout(tone[None, None], chosen)
+    assert picture.shape == (1, 3, 224, 224) and picture.dtype == np.float32
+    assert picture.min() == 0 and 0.9 < picture.max() <= 1
+    np.testing.assert_array_equal(picture[:, 0], picture[:, 2])
+    # row 223 is 0 Hz, row 0 is 100 Hz; the second half is below the strongest 60 dB
+    assert abs(int(picture[0, 0, :, 40].argmax()) - (223 - 25 * 223 / 100)) <= 2
+    assert picture[0, 0, :, 140:].max() < 0.02
+    with pytest.raises(InputError, match=r"1\.5 s.*2 s at least"):
+        layout(tone[None, None, :300], chosen)
+
+
+def test_more_leads_than_the_encoder_takes_are_refused():
+    with pytest.raises(InputError, match="night1: 2 leads .F3, C3., this encoder takes 1"):
+        prepare(_recording(), recipe("papagei"))
+
+
+def test_every_encoder_has_a_recipe_at_its_own_rate():
+    for name in mp.available():
+        rate = mp.abstract(name).config.sampling_rate_hz if name != "tiny_biomoe" else 200
+        assert recipe(name).sampling_rate_hz == rate
