@@ -5,7 +5,7 @@ process pool, and goes on where it was stopped. So a data set is small, picklabl
 dataclass) and knows nothing of splits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from jaxbridge.data.store import WindowBatch
@@ -28,6 +28,13 @@ class Dataset(Protocol):
 
     @property
     def recordings(self) -> Mapping[str, str]: ...
+
+    def sources_of(self, recording: str) -> Sequence[str]:
+        """Names in `metadata["sources"]` of the files that this recording is read from.
+
+        A file that changed means that its recordings, and no others, are prepared anew.
+        """
+        ...
 
     def windows(self, recording: str) -> WindowBatch:
         """Reads one recording.
