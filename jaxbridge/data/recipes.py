@@ -162,19 +162,40 @@ def prepare(recording: Recording, recipe: Recipe) -> np.ndarray:
             f"at least {recipe.min_sampling_rate_hz:g} Hz for this encoder. Check the stated rate "
             "or leave the recording out."
         )
+    signal = filtered(signal, rate, recipe, name)
+    if recipe.unit is not None:
+        signal = signal * (_volt_factors(recording, recipe.unit) * recipe.unit_scale)[:, None]
+    return preprocess.zscore(signal) if recipe.normalise == "recording" else signal
+
+
+def filtered(
+    signal: np.ndarray, sampling_rate_hz: float, recipe: Recipe, name: str
+) -> np.ndarray:
+    """A signal band-passed where the recipe says so, at the encoder's rate; neither checked nor scaled.
+
+    Args:
+        signal: (rows, samples), each row on its own.
+        sampling_rate_hz: of the signal.
+        recipe: what to do.
+        name: the recording, for messages.
+
+    Returns:
+        (rows, samples at recipe.sampling_rate_hz) float64.
+
+    Raises:
+        InputError: a signal too short for the filter or the resampling; rates that do not fit it.
+    """
     resample = _RESAMPLE[recipe.resampling]
+    rate = sampling_rate_hz
     try:
         if recipe.bandpass is not None:
             band = recipe.bandpass
             signal = resample(signal, rate, band.sampling_rate_hz)
             rate = band.sampling_rate_hz
             signal = _FILTERS[band.kind](signal, rate, band.low_hz, band.high_hz, band.order)
-        signal = resample(signal, rate, recipe.sampling_rate_hz)
+        return resample(signal, rate, recipe.sampling_rate_hz)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    if recipe.unit is not None:
-        signal = signal * (_volt_factors(recording, recipe.unit) * recipe.unit_scale)[:, None]
-    return preprocess.zscore(signal) if recipe.normalise == "recording" else signal
 
 
 def _volt_factors(recording: Recording, unit: str) -> np.ndarray:

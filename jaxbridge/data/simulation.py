@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import signal as dsp
 
+from jaxbridge.data.physiology import add_beat, band_noise, bursts, pink_noise, slow_wander
 from jaxbridge.data.recipes import Recipe, layout, prepare, recipe
 from jaxbridge.data.recording import Recording
 from jaxbridge.data.splits import split_subjects
@@ -104,55 +104,21 @@ def simulate(subjects: int, *, duration_s: float = 120.0, seed: int = 0) -> Iter
             )
 
 
-def _band_noise(rng: np.random.Generator, shape: tuple, low: float, high: float, rate: float):
-    """Noise of unit standard deviation within a band."""
-    band = dsp.butter(2, [low, high], "bandpass", fs=rate, output="sos")
-    noise = dsp.sosfilt(band, rng.standard_normal(shape), axis=-1)
-    return noise / noise.std(axis=-1, keepdims=True)
-
-
-def _pink(rng: np.random.Generator, shape: tuple, rate: float) -> np.ndarray:
-    """1/f noise of unit standard deviation, flat below 1 Hz."""
-    spectrum = np.fft.rfft(rng.standard_normal(shape))
-    frequency = np.fft.rfftfreq(shape[-1], 1 / rate)
-    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency, 1)), shape[-1])
-    return noise / noise.std(axis=-1, keepdims=True)
-
-
-def _bursts(rng: np.random.Generator, samples: int, rate: float, per_minute: float, width_s: float):
-    """Bell-shaped bumps of random height at random moments."""
-    out = np.zeros(samples)
-    bump = dsp.windows.gaussian(int(4 * width_s * rate) | 1, width_s * rate)
-    for start in rng.integers(0, samples, rng.poisson(per_minute * samples / rate / 60)):
-        piece = bump[: samples - start] * rng.uniform(0.5, 1.5)
-        out[start : start + len(piece)] += piece
-    return out
-
-
 def _eeg(person: _Person, label: int, duration_s: float, rng: np.random.Generator) -> np.ndarray:
     samples = int(duration_s * _EEG_HZ)
     shape = (len(EEG_LEADS), samples)
     alpha_uv = person.alpha_uv * (person.alpha_under_load if label else 1.0)
     theta_uv = 4.0 * (person.theta_under_load if label else 1.0)
     # alertness wanders over tens of seconds and takes alpha along
-    wander = np.exp(0.3 * _slow(rng, samples, _EEG_HZ))
-    alpha = _band_noise(rng, (samples,), person.alpha_hz - 1, person.alpha_hz + 1, _EEG_HZ) * wander
-    theta = _band_noise(rng, (samples,), 4, 7, _EEG_HZ)
-    eeg = 10 * _pink(rng, shape, _EEG_HZ)
+    wander = np.exp(0.3 * slow_wander(rng, samples, _EEG_HZ))
+    alpha = band_noise(rng, (samples,), person.alpha_hz - 1, person.alpha_hz + 1, _EEG_HZ) * wander
+    theta = band_noise(rng, (samples,), 4, 7, _EEG_HZ)
+    eeg = 10 * pink_noise(rng, shape, _EEG_HZ)
     eeg += alpha_uv * _ALPHA[:, None] * alpha + theta_uv * _THETA[:, None] * theta
-    eeg += 80 * _EYES[:, None] * _bursts(rng, samples, _EEG_HZ, 12, 0.1)
-    muscle = _bursts(rng, samples, _EEG_HZ, 4, 0.5)
+    eeg += 80 * _EYES[:, None] * bursts(rng, samples, _EEG_HZ, 12, 0.1)
+    muscle = bursts(rng, samples, _EEG_HZ, 4, 0.5)
     eeg += 6 * muscle * rng.uniform(0, 1, (len(EEG_LEADS), 1)) * rng.standard_normal(shape)
     return eeg + 2 * np.sin(2 * np.pi * 50 * np.arange(samples) / _EEG_HZ + rng.uniform(0, 6.28))
-
-
-def _slow(rng: np.random.Generator, samples: int, rate: float) -> np.ndarray:
-    """Smooth wandering over tens of seconds, unit standard deviation in the long run."""
-    knots = rng.standard_normal(int(samples / rate / 20) + 3)
-    at = np.arange(samples) / rate / 20
-    low = at.astype(int)
-    share = (1 - np.cos(np.pi * (at - low))) / 2
-    return knots[low] * (1 - share) + knots[low + 1] * share
 
 
 def _ecg(person: _Person, label: int, duration_s: float, rng: np.random.Generator) -> np.ndarray:
@@ -163,33 +129,16 @@ def _ecg(person: _Person, label: int, duration_s: float, rng: np.random.Generato
     phase = rng.uniform(0, 2 * np.pi)
     ecg = np.zeros(samples)
     beat_s = rng.uniform(0, 60 / bpm)
-    drift = 0.06 * _slow(rng, samples, _ECG_HZ)
+    drift = 0.06 * slow_wander(rng, samples, _ECG_HZ)
     while beat_s < duration_s:
         now = min(int(beat_s * _ECG_HZ), samples - 1)
         breath = np.sin(2 * np.pi * person.breath_hz * beat_s + phase)
         rr_s = 60 / bpm * (1 + variability * breath + 0.01 * rng.standard_normal() + drift[now])
-        _add_beat(ecg, time_s, beat_s, rr_s, person.r_mv)
+        add_beat(ecg, time_s, beat_s, rr_s, person.r_mv)
         beat_s += rr_s
     ecg += 0.15 * np.sin(2 * np.pi * person.breath_hz * time_s + phase)
     ecg += 0.03 * rng.standard_normal(samples) + 0.02 * np.sin(2 * np.pi * 50 * time_s)
-    return ecg + 0.8 * _bursts(rng, samples, _ECG_HZ, 2, 0.3)
-
-
-# mean (s from the R peak), width (s) and height (share of R) of each wave
-_WAVES = (
-    (-0.17, 0.022, 0.12), (-0.03, 0.010, -0.12), (0.0, 0.011, 1.0), (0.03, 0.010, -0.22),
-)
-
-
-def _add_beat(
-    ecg: np.ndarray, time_s: np.ndarray, beat_s: float, rr_s: float, r_mv: float
-) -> None:
-    """Adds one heartbeat; the T wave follows R sooner the shorter the interval (Bazett)."""
-    first, last = np.searchsorted(time_s, (beat_s - 0.3, beat_s + 0.6))
-    at = time_s[first:last] - beat_s
-    waves = (*_WAVES, (0.29 * np.sqrt(rr_s), 0.045, 0.3))
-    for mean, width, height in waves:
-        ecg[first:last] += r_mv * height * np.exp(-(((at - mean) / width) ** 2) / 2)
+    return ecg + 0.8 * bursts(rng, samples, _ECG_HZ, 2, 0.3)
 
 
 @dataclasses.dataclass(frozen=True)
