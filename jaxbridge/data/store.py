@@ -4,6 +4,7 @@
     <modality>/     (windows, ...) float32, one zarr array per modality
     label/          (windows,) int32, index into metadata["class_names"]
     split/, subject/, recording/   (windows,) int32, indices into the name lists in the metadata
+    start_s/        (windows,) float64, start in seconds from the start of the recording, or NaN
 
 A store is written beside its place and renamed once it is complete, so a folder of the final name is
 whole or absent. Zarr reads a missing file as zeros, so the sizes in the metadata are checked on
@@ -28,9 +29,11 @@ from model_ports.errors import InputError
 
 _FORMAT = "jaxbridge window store"
 # Raised whenever the same inputs would give other windows or another layout.
-_VERSION = 1
+_VERSION = 2
 _CHUNK_BYTES = 2**20
 _INDEX_ARRAYS = ("label", "split", "subject", "recording")
+_START = "start_s"
+_RESERVED = (*_INDEX_ARRAYS, _START)
 _LABELLED_SPLITS = ("train", "val", "test")
 
 
@@ -71,7 +74,12 @@ def inputs_hash(metadata: Mapping) -> str:
 
 
 def write_store(
-    path: str | Path, batches: Iterable[WindowBatch], metadata: Mapping
+    path: str | Path,
+    batches: Iterable[WindowBatch],
+    metadata: Mapping,
+    *,
+    split_report: Mapping | None = None,
+    scratch: Path | None = None,
 ) -> "WindowStore":
     """Writes a store, one batch in memory at a time, and opens it.
 
@@ -82,6 +90,9 @@ def write_store(
             "sources" (file name -> SHA-256; empty for simulated windows, whose samples and labels
             then enter the hash). The rest is the caller's: data set, modalities with sampling rates,
             units, leads and preprocessing, window_s, step_s, split rule and seed.
+        split_report: JSON-able, what became of the split rule; kept beside the description.
+        scratch: folder in which the unfinished store is made, on the file system of `path`; its
+            parent if None.
 
     Returns:
         The opened store.
@@ -95,12 +106,13 @@ def write_store(
     metadata = json.loads(json.dumps(metadata, allow_nan=False))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists already. Give another folder or remove it.")
-    with _unwritable(path):
+    with unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+        partial = tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=scratch or path.parent)
+        partial = Path(partial)
     try:
-        _fill(partial, path, batches, metadata)
-        with _unwritable(path):
+        _fill(partial, path, batches, metadata, split_report)
+        with unwritable(path):
             # mkdtemp makes a private folder; a store has the rights of any new folder.
             umask = os.umask(0)
             os.umask(umask)
@@ -131,9 +143,18 @@ def ensure_store(
     path = Path(path)
     if not (path / "metadata.json").exists():
         return write_store(path, batches(), metadata), True
+    return open_same(path, metadata), False
+
+
+def open_same(path: str | Path, metadata: Mapping) -> "WindowStore":
+    """Opens the finished store of these inputs.
+
+    Raises:
+        InputError: it is a store of other inputs; see `WindowStore.open`.
+    """
     store = WindowStore.open(path)
     if store.inputs_hash == inputs_hash(metadata):
-        return store, False
+        return store
     old, new = store.metadata, json.loads(json.dumps(metadata))
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     raise InputError(
@@ -143,7 +164,8 @@ def ensure_store(
 
 
 @contextlib.contextmanager
-def _unwritable(path: Path) -> Iterator[None]:
+def unwritable(path: Path) -> Iterator[None]:
+    """Turns failed writes to `path` into `InputError`."""
     try:
         yield
     except OSError as error:
@@ -154,22 +176,29 @@ def _unwritable(path: Path) -> Iterator[None]:
 
 
 def _fill(
-    folder: Path, path: Path, batches: Iterable[WindowBatch], metadata: Mapping
+    folder: Path, path: Path, batches: Iterable[WindowBatch], metadata: Mapping,
+    split_report: Mapping | None,
 ) -> None:
     """Writes the whole store into `folder`; messages call it `path`."""
     class_names = metadata["class_names"]
     writers: dict[str, _Writer] = {}
     labels: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
     names: dict[str, list[str]] = {"split": [], "subject": [], "recording": []}
     for batch in batches:
-        _check_batch(batch, class_names, writers)
         count = len(batch.labels)
-        with _unwritable(path):
+        if not count:
+            continue
+        check_batch(batch, class_names, {name: writer.shape for name, writer in writers.items()})
+        if batch.split is None:
+            raise InputError(f"{batch.recording} has no split. Give one, or a split rule to prepare.")
+        with unwritable(path):
             for modality, windows in batch.arrays.items():
                 if modality not in writers:
                     writers[modality] = _Writer(folder / modality, windows.shape[1:])
                 writers[modality].append(windows)
         labels.append(np.asarray(batch.labels, np.int32))
+        starts.append(np.full(count, np.nan) if batch.start_s is None else batch.start_s)
         for key in names:
             names[key] += [getattr(batch, key)] * count
     label = np.concatenate(labels) if labels else np.empty(0, np.int32)
@@ -179,15 +208,19 @@ def _fill(
     used = [wanted for wanted in _LABELLED_SPLITS if wanted in names["split"]]
     check_classes(label, split, class_names, used)
 
-    with _unwritable(path):
+    with unwritable(path):
         content = {modality: writer.close() for modality, writer in writers.items()}
         content["label"] = hashlib.sha256(label.astype("<i4")).hexdigest()
-        _write_indices(folder / "label", label)
+        _write_vector(folder / "label", label, "<i4")
+        start_s = np.concatenate(starts).astype("<f8")
+        content[_START] = hashlib.sha256(start_s).hexdigest()
+        _write_vector(folder / _START, start_s, "<f8")
         listed = {key: sorted(set(values)) for key, values in names.items()}
         for key, values in names.items():
             content[key] = hashlib.sha256(json.dumps(values).encode()).hexdigest()
             position = {name: i for i, name in enumerate(listed[key])}
-            _write_indices(folder / key, np.array([position[value] for value in values], np.int32))
+            codes = np.array([position[value] for value in values], np.int32)
+            _write_vector(folder / key, codes, "<i4")
         description = metadata if metadata["sources"] else {**metadata, "content": content}
         record = {
             "format": _FORMAT,
@@ -200,6 +233,7 @@ def _fill(
             "content_sha256": content,
             "files": _sizes(folder),
             "metadata": metadata,
+            "split_report": dict(split_report or {}),
         }
         with (folder / "metadata.json").open("w", encoding="utf-8") as file:
             json.dump(record, file, indent=1)
@@ -207,28 +241,44 @@ def _fill(
             os.fsync(file.fileno())
 
 
-def _check_batch(
-    batch: WindowBatch, class_names: Sequence[str], writers: Mapping[str, "_Writer"]
+def check_batch(
+    batch: WindowBatch, class_names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
+    """Refuses windows that a store cannot take.
+
+    Args:
+        batch: one window at least.
+        class_names: of the store.
+        shapes: modality -> shape of a window of earlier batches; empty before the first.
+
+    Raises:
+        InputError: other modalities or shapes than before; not one label and start per window; a
+            sample that is not finite; a label that is no class.
+    """
     name = batch.recording
     count = len(batch.labels)
-    if writers and set(batch.arrays) != set(writers):
+    if shapes and set(batch.arrays) != set(shapes):
         raise InputError(
-            f"{name} has modalities {sorted(batch.arrays)}, earlier recordings {sorted(writers)}. "
+            f"{name} has modalities {sorted(batch.arrays)}, earlier recordings {sorted(shapes)}. "
             "Every recording needs all of them."
         )
+    if batch.start_s is not None and np.shape(batch.start_s) != (count,):
+        raise InputError(
+            f"{name}: start times of shape {np.shape(batch.start_s)} and {count} labels. "
+            "Give one start per window."
+        )
     for modality, windows in batch.arrays.items():
-        if modality in _INDEX_ARRAYS or Path(modality).name != modality or modality[:1] == ".":
+        if modality in _RESERVED or Path(modality).name != modality or modality[:1] == ".":
             raise InputError(f"A modality cannot be called {modality!r}. Choose a plain name.")
         if len(windows) != count:
             raise InputError(
                 f"{name}: {len(windows)} windows of {modality} and {count} labels. "
                 "Give one label per window."
             )
-        if modality in writers and windows.shape[1:] != writers[modality].shape:
+        if modality in shapes and windows.shape[1:] != shapes[modality]:
             raise InputError(
                 f"{name}: windows of {modality} have shape {windows.shape[1:]}, earlier ones "
-                f"{writers[modality].shape}. Use the same leads and window_s throughout."
+                f"{shapes[modality]}. Use the same leads and window_s throughout."
             )
         bad = np.flatnonzero(~np.isfinite(windows.reshape(count, -1)).all(axis=1))
         if bad.size:
@@ -300,9 +350,9 @@ def _write(array, values: np.ndarray) -> None:
         raise OSError(str(error)) from error
 
 
-def _write_indices(folder: Path, values: np.ndarray) -> None:
+def _write_vector(folder: Path, values: np.ndarray, dtype: str) -> None:
     chunk = max(1, min(len(values), _CHUNK_BYTES // 4))
-    _write(_create(folder, values.shape, (chunk,), "<i4"), values)
+    _write(_create(folder, values.shape, (chunk,), dtype), values)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -327,7 +377,9 @@ class WindowStore:
         """(windows,) subject names."""
         self.recordings: np.ndarray = np.array(names["recording"])[indices["recording"]]
         """(windows,) recording names."""
-        for values in (self.labels, self.splits, self.subjects, self.recordings):
+        self.start_s: np.ndarray = _open_array(path / _START).read().result()
+        """(windows,) seconds from the start of the recording; NaN where unknown."""
+        for values in (self.labels, self.splits, self.subjects, self.recordings, self.start_s):
             values.setflags(write=False)
 
     @classmethod
@@ -374,6 +426,11 @@ class WindowStore:
     def metadata(self) -> dict:
         """The description given when it was written (a fresh copy)."""
         return json.loads(json.dumps(self._record["metadata"]))
+
+    @property
+    def split_report(self) -> dict:
+        """What became of the split rule, see `preparation.prepare`; empty where none was used."""
+        return json.loads(json.dumps(self._record["split_report"]))
 
     @property
     def hash(self) -> str:

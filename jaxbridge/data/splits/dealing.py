@@ -1,6 +1,6 @@
-"""Splits by subject: no subject is in two of them.
+"""Dealing names out to splits: no name is in two of them.
 
-Subjects are ordered by the SHA-256 digest of "seed:name" and dealt out in that order. So a split
+Names are ordered by the SHA-256 digest of "seed:name" and dealt out in that order. So a split
 depends on nothing but names, sizes and seed: not on the order of files in a folder, nor on the
 platform or the NumPy version (whose random streams are not promised to stay).
 """
@@ -17,16 +17,17 @@ SPLITS = ("train", "val", "pair", "test")
 
 
 def split_subjects(
-    subjects: Iterable[str], sizes: Mapping[str, float], seed: int
+    subjects: Iterable[str], sizes: Mapping[str, float], seed: int | str, what: str = "subjects"
 ) -> dict[str, tuple[str, ...]]:
-    """Deals subjects out to splits.
+    """Deals subjects (or other names) out to splits.
 
     Args:
         subjects: names; a name given twice counts once.
         sizes: split -> number of subjects (all integers), or split -> fraction of them (all
             floats, together at most 1). Fractions are rounded by largest remainder, and each
             split gets a subject at least. What is left over belongs to no split.
-        seed: any integer.
+        seed: any integer (or text).
+        what: what the names are, for messages.
 
     Returns:
         split -> sorted subjects, in the order of `sizes`.
@@ -35,8 +36,8 @@ def split_subjects(
         InputError: unknown split; counts mixed with fractions; a size that is not positive; more
             wanted than there are subjects.
     """
-    names = sorted(set(subjects), key=lambda name: (_digest(seed, name), name))
-    counts = _counts(sizes, len(names))
+    names = sorted(set(subjects), key=lambda name: (digest(seed, name), name))
+    counts = _counts(sizes, len(names), what)
     result, start = {}, 0
     for split, count in counts.items():
         result[split] = tuple(sorted(names[start : start + count]))
@@ -44,11 +45,18 @@ def split_subjects(
     return result
 
 
-def _digest(seed: int, name: str) -> bytes:
+def digest(seed: int | str, name: str) -> bytes:
+    """What names are ordered by: SHA-256 of "seed:name"."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _counts(sizes: Mapping[str, float], available: int) -> dict[str, int]:
+def check_sizes(sizes: Mapping[str, float]) -> bool:
+    """Returns whether sizes are fractions, as opposed to counts.
+
+    Raises:
+        InputError: unknown split; a size that is not positive; counts mixed with fractions;
+            fractions above 1 in all.
+    """
     unknown = [split for split in sizes if split not in SPLITS]
     if unknown or not sizes:
         raise InputError(f"Unknown splits {unknown}. Name some of {', '.join(SPLITS)}.")
@@ -56,18 +64,20 @@ def _counts(sizes: Mapping[str, float], available: int) -> dict[str, int]:
     if not all(math.isfinite(size) and size > 0 for size in sizes.values()):
         raise InputError(f"Split sizes {listed}: every size must be positive. Leave out the rest.")
     whole = [isinstance(size, int) for size in sizes.values()]
-    if all(whole):
-        counts = dict(sizes)
-    elif any(whole):
+    if any(whole) and not all(whole):
         raise InputError(f"Split sizes {listed}: give all as counts (9) or all as fractions (0.4).")
-    elif sum(sizes.values()) > 1 + 1e-9:
+    if not all(whole) and sum(sizes.values()) > 1 + 1e-9:
         raise InputError(f"Split sizes {listed}: the fractions exceed 1. Reduce them.")
-    else:
-        counts = _shares(sizes, available)
+    return not all(whole)
+
+
+def _counts(sizes: Mapping[str, float], available: int, what: str) -> dict[str, int]:
+    counts = _shares(sizes, available) if check_sizes(sizes) else dict(sizes)
     if sum(counts.values()) > available:
+        listed = ", ".join(f"{split}={size}" for split, size in sizes.items())
         raise InputError(
-            f"Splits {listed} need {sum(counts.values())} subjects, there are {available}. "
-            "Add subjects or reduce the sizes."
+            f"Splits {listed} need {sum(counts.values())} {what}, there are {available}. "
+            f"Add {what} or reduce the sizes."
         )
     return counts
 
