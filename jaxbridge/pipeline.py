@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import metrics
+from jaxbridge import hosts, metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.checkpoint import restore_module, save_module
@@ -29,17 +29,12 @@ from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, 
 from jaxbridge.selection.folds import folds_by_subject
 from jaxbridge.selection.two_stage import Selection, two_stage
 from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
-from jaxbridge.training.bridging import (
-    BridgeSettings,
-    new_bridge,
-    target_kind,
-    train_bridge,
-    trained_labels,
-)
+from jaxbridge.training.bridging import BridgeSettings, trained_labels
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import MetricLog, require
-from jaxbridge.training.target_cache import CacheSettings, Targets, real_tokens
+from jaxbridge.training.pair_data import PairData
+from jaxbridge.training.target_cache import CacheSettings
 from model_ports import Encoder
 from model_ports.errors import InputError
 
@@ -147,6 +142,8 @@ def transfer(
         InputError: windows, encoders, settings or folder do not fit; see the message.
     """
     if out is None:
+        if hosts.several():
+            raise InputError("several processes need a run folder that all of them see; give `out`.")
         with tempfile.TemporaryDirectory() as folder:
             return transfer(windows, old, new, settings, out=pathlib.Path(folder) / "run")
     return _Run(windows, old, new, settings, pathlib.Path(out), rerun).result()
@@ -182,6 +179,38 @@ def scan_inputs(
     run = _Run(windows, old, new, settings, pathlib.Path(out), rerun)
     run.open_features()
     return run.scan_inputs()
+
+
+class Positioned(NamedTuple):
+    """A run up to where a bridge would be trained.
+
+    Attributes:
+        data: teacher, features and pseudo-labels.
+        old_features: pooled features of all windows.
+        position: where the bridge goes.
+        selection: scores of all positions, None where the position was given.
+        teacher_seconds: wall time that the teacher's stage took.
+    """
+
+    data: PairData
+    old_features: FeatureStore
+    position: Position
+    selection: Selection | None
+    teacher_seconds: float
+
+
+def choose_position(
+    windows: Windows, old: Encoder, new: Encoder, settings: TransferSettings, *,
+    out: str | pathlib.Path, rerun: Collection[str] = (),
+) -> Positioned:
+    """Runs `transfer` up to the choice of the position; `transfer` goes on in the same run folder.
+
+    Arguments and errors as for `transfer`.
+    """
+    run = _Run(windows, old, new, settings, pathlib.Path(out), rerun)
+    run.open_features()
+    seconds = read_json(run.folder.path / "teacher" / "done.json")["seconds"]
+    return Positioned(run.data, run.old_features, *run.position(), seconds)
 
 
 class _Run:
@@ -226,7 +255,6 @@ class _Run:
         self.shapes = ((1, *windows.shape(settings.new_modality)),
                        (1, *windows.shape(settings.old_modality)))
         self.teacher = self._teacher(old)
-        self._kept_targets: Targets | None = None
 
     def open_features(self) -> None:
         folder = self.folder.stage("features", self._features, goes_on=True)
@@ -240,12 +268,14 @@ class _Run:
 
     def result(self) -> TransferResult:
         self.open_features()
-        position, selection = self._position()
+        position, selection = self.position()
         folder = self.folder.stage("bridge", lambda f: self._bridge(f, position), goes_on=True)
         model = self._model(position)
         restore_module(folder / "checkpoint", self._changed(model))
         self.folder.stage("controls", lambda f: self._controls(f, position), goes_on=True)
-        shutil.rmtree(self._cache, ignore_errors=True)
+        hosts.barrier()  # nobody reads the targets any more
+        if hosts.first():
+            shutil.rmtree(self._cache, ignore_errors=True)
         folder = self.folder.stage("report", lambda f: self._report(f, model))
         return TransferResult(model, selection, read_json(folder / "metrics.json"))
 
@@ -312,19 +342,18 @@ class _Run:
             stores[side] = store.path.name
         write_json(folder / "stores.json", stores)
 
-    def _position(self) -> tuple[Position, Selection | None]:
+    def position(self) -> tuple[Position, Selection | None]:
         if self.settings.position is not None:
             return Position(*self.settings.position), None
-        selection = None
 
         def compute(folder: pathlib.Path) -> None:
-            nonlocal selection
+            # Every process scans: the features are small. The first one's choice is what counts.
             selection = self._scan()
             write_json(folder / "selection.json", selection.as_dict())
             write_rows(folder / "selection.csv", selection.to_rows())
 
         folder = self.folder.stage("scan", compute)
-        selection = selection or Selection.from_dict(read_json(folder / "selection.json"))
+        selection = Selection.from_dict(read_json(folder / "selection.json"))
         return Position(selection.m, selection.l), selection
 
     def scan_inputs(self) -> ScanInputs:
@@ -377,13 +406,16 @@ class _Run:
             features = jnp.asarray(new[self.split[k]])
             predictions[f"shuffled_{k}"] = np.asarray(model.suffix(features)).argmax(axis=1)
             predictions[f"oracle_{k}"] = np.asarray(oracle(features)).argmax(axis=1)
-        np.savez(folder / "predictions.npz", **predictions)
+        if hosts.first():
+            np.savez(folder / "predictions.npz", **predictions)
         write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
 
     def _report(self, folder: pathlib.Path, model: BridgedModel) -> None:
         rows = self._rows(model)
         write_json(folder / "metrics.json", rows)
         write_rows(folder / "metrics.csv", rows)
+        if not hosts.first():
+            return
         if mp.weights_hash(model.old) != self.old_hash:
             origin = "trained with a task head or a bridge by jaxbridge"
             mp.save(model.old, folder / "old_encoder", origin=origin)
@@ -429,24 +461,14 @@ class _Run:
         self, folder: pathlib.Path, position: Position, order: np.ndarray, what: str, log: MetricLog
     ) -> tuple[BridgedModel, list[Epoch]]:
         """Trains a bridge; pair `order[i]` of the new modality goes with pair i of the old."""
-        settings, targets = self.settings, self._targets(position)
-        pair, val = self.split["pair"], self.split["val"]
-        new, logits = self.new_features.outputs(position.m), self._teacher_logits()
-        inputs = {
-            "pair": {"pooled": new[pair][order], "logits": logits[pair]},
-            "val": {"pooled": new[val], "logits": logits[val]},
-        }
-        rows = {"pair": np.arange(len(pair)), "val": len(pair) + np.arange(len(val))}
-        untrained = self._model(position)
+        settings, untrained = self.settings, self._model(position)
         if what == "the bridge":
             labels = trained_labels(untrained, settings.bridge)
             _log.info("parameters by module:\n%s", untrained.summary(labels))
         with self._checkpoints(folder, position=position, what=what) as checkpoints:
-            return train_bridge(
-                self.new, untrained.old, untrained.head, untrained.bridge, position,
-                *(functools.partial(targets.source, inputs=inputs[k], rows=rows[k]) for k in rows),
-                settings.bridge, seed=settings.seed, num_pairs=len(pair), what=f"training {what}",
-                checkpoints=checkpoints, on_epoch=log.add,
+            return self.data.train(
+                untrained, settings.bridge, seed=settings.seed, order=order,
+                what=f"training {what}", checkpoints=checkpoints, on_epoch=log.add,
             )
 
     @contextlib.contextmanager
@@ -460,40 +482,25 @@ class _Run:
             yield kept
         finally:
             kept.close()
-        shutil.rmtree(kept.folder, ignore_errors=True)
+        if hosts.first():
+            shutil.rmtree(kept.folder, ignore_errors=True)
 
     @property
     def _cache(self) -> pathlib.Path:
         return self.folder.path / "cache"
 
-    def _targets(self, position: Position) -> Targets:
-        """The targets of the pair and then the val windows, captured once for all trainings."""
-        if self._kept_targets is None:
-            settings, old = self.settings, self.teacher.encoder
-            self._kept_targets = Targets(
-                old, self._reader(settings.old_modality),
-                np.concatenate([self.split["pair"], self.split["val"]]),
-                target_kind(old, position, settings.bridge.location), settings.cache,
-                folder=self._cache, key=self.windows.hash, batch_size=settings.batch_size,
-            )
-        return self._kept_targets
+    @functools.cached_property
+    def data(self) -> PairData:
+        settings = self.settings
+        return PairData(
+            self.windows, self.new, self.teacher, self.new_features, self._teacher_logits(),
+            settings.new_modality, settings.old_modality, self.split["pair"], self.split["val"],
+            settings.cache, self._cache, settings.batch_size,
+        )
 
     def _model(self, position: Position) -> BridgedModel:
         """The bridged model with the bridge as it starts."""
-        settings, old, prototypes = self.settings, self.teacher.encoder, None
-        if settings.bridge.prototypes == "real":
-            prototypes = real_tokens(
-                old, self._reader(settings.old_modality), self.split["pair"],
-                target_kind(old, position, "bridge_output"), settings.bridge.num_prototypes,
-                seed=settings.seed,
-            )
-        bridge = new_bridge(
-            self.new, old, position, self.shapes, settings.bridge, seed=settings.seed,
-            prototypes=prototypes,
-        )
-        return BridgedModel(
-            self.new, old, bridge, self.teacher.head, position, pool=settings.bridge.pool
-        )
+        return self.data.untrained(position, self.settings.bridge, seed=self.settings.seed)
 
     def _changed(self, model: BridgedModel) -> nnx.Module:
         """The part of a bridged model that training changes."""

@@ -23,6 +23,7 @@ from typing import Any
 
 import jax
 
+from jaxbridge import hosts
 from jaxbridge.settings_difference import differences
 from jaxbridge.training.fitting import Epoch
 from model_ports.errors import InputError
@@ -35,6 +36,8 @@ _log = logging.getLogger("jaxbridge")
 
 class RunFolder:
     """Runs stages once, in a fixed order.
+
+    Several processes run every stage together, in one folder that all of them see.
 
     Args:
         path: the folder; made if absent.
@@ -58,6 +61,10 @@ class RunFolder:
                 f"there is no stage {', '.join(unknown)}; the stages are {', '.join(stages)}."
             )
         settings = json.loads(json.dumps(settings))
+        hosts.same_everywhere(json.dumps(settings, sort_keys=True), "settings or inputs")
+        hosts.from_first(lambda: self._open(settings, rerun))
+
+    def _open(self, settings: Mapping[str, Any], rerun: Collection[str]) -> None:
         with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
         record = self.path / "run.json"
@@ -96,38 +103,47 @@ class RunFolder:
                 so what an interrupted stage did is kept for it.
         """
         folder = self.path / name
-        if (folder / "done.json").exists():
+        if hosts.from_first((folder / "done.json").exists):
             _log.info("%s: done before, kept", name)
             return folder
-        # A stage that runs makes the later ones stale.
-        this = self._stages.index(name)
-        self._remove(self._stages[this + 1 :])
-        shutil.rmtree(folder, ignore_errors=True)
         _log.info("%s ...", name)
         start = time.monotonic()
         with self._writable():
-            if goes_on:
-                aside = self.path / f".{name}.partial"
-                aside.mkdir(exist_ok=True)
-            else:
-                aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.path))
+            aside = pathlib.Path(hosts.from_first(lambda: str(self._begun(name, goes_on))))
             try:
                 compute(aside)
-                # KiB on Linux, bytes on macOS
-                unit = 1 if sys.platform == "darwin" else 1024
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-                done = {"seconds": time.monotonic() - start, "peak_memory_bytes": peak}
-                write_json(aside / "done.json", done)
-                aside.chmod(0o755)
-                aside.rename(folder)
+                hosts.barrier()
+                seconds = hosts.from_first(lambda: self._end(aside, folder, start))
             finally:
-                if not goes_on:
+                if not goes_on and hosts.first():
                     shutil.rmtree(aside, ignore_errors=True)
         _log.info(
             "%s: %.1f s, peak memory of the process so far %.2f GB",
-            name, done["seconds"], done["peak_memory_bytes"] / 1e9,
+            name, seconds, _peak_memory_bytes() / 1e9,
         )
         return folder
+
+    def _begun(self, name: str, goes_on: bool) -> pathlib.Path:
+        """Makes the folder to compute in."""
+        # A stage that runs makes the later ones stale.
+        this = self._stages.index(name)
+        self._remove(self._stages[this + 1 :])
+        shutil.rmtree(self.path / name, ignore_errors=True)
+        with self._writable():
+            if not goes_on:
+                return pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.path))
+            aside = self.path / f".{name}.partial"
+            aside.mkdir(exist_ok=True)
+            return aside
+
+    def _end(self, aside: pathlib.Path, folder: pathlib.Path, start: float) -> float:
+        seconds = time.monotonic() - start
+        with self._writable():
+            done = {"seconds": seconds, "peak_memory_bytes": _peak_memory_bytes()}
+            write_json(aside / "done.json", done)
+            aside.chmod(0o755)
+            aside.rename(folder)
+        return seconds
 
     def _remove(self, stages: Collection[str]) -> None:
         for name in stages:
@@ -145,8 +161,16 @@ class RunFolder:
             ) from error
 
 
+def _peak_memory_bytes() -> int:
+    # KiB on Linux, bytes on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON atomically."""
+    """Writes JSON atomically; of several processes the first one does."""
+    if not hosts.first():
+        return
     aside = path.with_name(f".{path.name}.partial")
     aside.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(aside, path)
@@ -157,7 +181,9 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows with the same keys as CSV."""
+    """Writes rows with the same keys as CSV; of several processes the first one does."""
+    if not hosts.first():
+        return
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

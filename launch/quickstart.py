@@ -18,6 +18,7 @@ from jaxbridge.data import simulation
 from jaxbridge.data.store import ensure_store
 from launch.script import run
 from launch.seeds import parsed_seeds, run_seeds
+from launch.shared_store import shared_store
 
 _OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 
@@ -42,7 +43,9 @@ def main() -> None:
 
     def one(seed: int, folder: pathlib.Path):
         simulated = simulation.Simulated(seed=seed)
-        store, _ = ensure_store(folder / "windows", simulated.metadata, simulated.batches)
+        store = shared_store(
+            lambda: ensure_store(folder / "windows", simulated.metadata, simulated.batches)[0]
+        )
         old, new = encoders(seed)
         settings = TransferSettings("eeg", "ecg", head=HEAD, bridge=BRIDGE, seed=seed)
         return transfer(store, old, new, settings, out=folder / "run")
@@ -51,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, together=True)

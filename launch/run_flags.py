@@ -17,6 +17,7 @@ from jaxbridge.training import losses, trainable
 from jaxbridge.training.metric_log import KINDS
 from jaxbridge.training.target_cache import PLACES, CacheSettings
 from launch.dataset import DATA, dataset, eeg_leads
+from launch.shared_store import shared_store
 from model_ports.encoder import POOLS
 from model_ports.errors import InputError
 
@@ -174,4 +175,6 @@ def windows(folder: pathlib.Path, seed: int) -> WindowStore:
     if _STORE.value is not None:
         return WindowStore.open(_STORE.value)
     recordings = dataset(_OLD.value, _NEW.value, seed)
-    return ensure_store(folder / "windows", recordings.metadata, recordings.batches)[0]
+    return shared_store(
+        lambda: ensure_store(folder / "windows", recordings.metadata, recordings.batches)[0]
+    )

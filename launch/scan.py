@@ -12,6 +12,7 @@ import pathlib
 
 from absl import flags
 
+from jaxbridge import hosts
 from jaxbridge.pipeline import scan_inputs
 from jaxbridge.report.scan_figure import scan_figure
 from jaxbridge.report.scan_text import conclusion
@@ -49,8 +50,9 @@ def main() -> None:
         with writable(folder):
             write_rows(folder / "scan.csv", found.to_rows())
             write_json(folder / "scan.json", found.as_dict())
-            picture = scan_figure(found, new=_name(new), old=_name(old))
-            picture.savefig(folder / "scan.png", dpi=150)
+            if hosts.first():
+                picture = scan_figure(found, new=_name(new), old=_name(old))
+                picture.savefig(folder / "scan.png", dpi=150)
         print(f"Table: {folder / 'scan.csv'}\nPicture: {folder / 'scan.png'}\n")
         people = "" if found.subjects is None else f" of {found.subjects} subjects"
         print(f"{_name(new)} into {_name(old)}, {len(given.pair)} pair windows{people}, seed {seed}")
@@ -62,4 +64,4 @@ def _name(encoder: Encoder) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, together=True)

@@ -1,12 +1,17 @@
 """How every launch script starts: one clear line and exit code 2 for bad input."""
 
+import contextlib
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
+from jaxbridge import hosts
 from model_ports.errors import InputError
 
 
@@ -36,16 +41,47 @@ def _show_log() -> None:
     log.propagate = False
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses absl flags and calls `main`; `InputError` is printed and exits with code 2."""
+def run(main: Callable[[], None], *, together: bool = False) -> None:
+    """Parses absl flags and calls `main`; `InputError` is printed and exits with code 2.
+
+    Args:
+        main: the script.
+        together: it can run in several processes at once. Where the launcher started several, they
+            join under `jax.distributed`, and the first one alone talks.
+    """
 
     def guarded(argv: list[str]) -> None:
         del argv
-        _show_log()
-        try:
-            main()
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        with contextlib.ExitStack() as quiet:
+            try:
+                if together and hosts.asked_for():
+                    hosts.start()
+                    if not hosts.first():
+                        nowhere = quiet.enter_context(open(os.devnull, "w"))
+                        quiet.enter_context(contextlib.redirect_stdout(nowhere))
+                        quiet.enter_context(contextlib.redirect_stderr(nowhere))
+                _show_log()
+                main()
+                hosts.barrier()  # a process that leaves early would look lost
+            except InputError as error:
+                _leave(f"error: {error}", 2)
+            except (jax.errors.JaxRuntimeError, ValueError):
+                if not hosts.several():
+                    raise
+                traceback.print_exc(file=sys.__stderr__)
+                _leave(
+                    "error: this process failed, or lost another one. Every process ends within a "
+                    "minute. Start all of them again with the same command: what was computed is "
+                    "kept.", 1,
+                )
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _leave(message: str, code: int) -> None:
+    several = hosts.several()
+    where = f"process {jax.process_index()}: " if several else ""
+    print(f"{where}{message}", file=sys.__stderr__, flush=True)
+    if several:
+        os._exit(code)  # an orderly end would wait for the others
+    sys.exit(code)

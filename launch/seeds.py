@@ -1,12 +1,14 @@
 """One run per seed, and their summary."""
 
 import contextlib
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
+from jaxbridge import hosts
 from jaxbridge.pipeline import TransferResult
 from jaxbridge.report import table
 from jaxbridge.report.pictures import draw
@@ -49,7 +51,7 @@ def run_seeds(
         with writable(out):
             given = {flag.name: flag.value for flag in _script_flags()}
             write_json(folder / "flags.json", given)
-            pictures += draw(folder / "run")
+            pictures += hosts.from_first(functools.partial(_drawn, folder / "run"))
     rows = table.summarise(results)
     with writable(out):
         write_rows(out / "summary.csv", rows)
@@ -58,6 +60,10 @@ def run_seeds(
     print(f"Table: {out / 'summary.csv'}")
     for picture in pictures[: len(pictures) // len(seeds)]:
         print(f"Picture: {picture}")
+
+
+def _drawn(run: pathlib.Path) -> list[str]:
+    return [str(path) for path in draw(run)]
 
 
 def _script_flags() -> list[flags.Flag]:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxbridge import hosts
 from jaxbridge.features.layout import FeatureLayout
 from jaxbridge.features.sweep import Read, batches
 from model_ports import Activations, Encoder, check_collapse
@@ -100,14 +101,18 @@ def mean_context(
         batch_size: windows per compiled call.
     """
     signal = jax.ShapeDtypeStruct(read(indices[:1]).shape, np.float32)
-    if not jax.tree.leaves(jax.eval_shape(_context, encoder, signal)):
+    shapes = jax.eval_shape(_context, encoder, signal)
+    if not jax.tree.leaves(shapes):
         return ()
-    total = None
-    for found in batches(
-        _context, encoder, read, indices, batch_size=batch_size, what="averaging the context",
-    ):
-        sums = jax.tree.map(lambda c: c.sum(axis=0, keepdims=True, dtype=np.float64), found)
-        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    total = jax.tree.map(lambda c: np.zeros(c.shape, np.float64), shapes)
+    mine = np.asarray(indices)[hosts.share(len(indices))]
+    if len(mine):
+        for found in batches(
+            _context, encoder, read, mine, batch_size=batch_size, what="averaging the context",
+        ):
+            sums = jax.tree.map(lambda c: c.sum(axis=0, keepdims=True, dtype=np.float64), found)
+            total = jax.tree.map(np.add, total, sums)
+    total = jax.tree.map(lambda c: hosts.gathered(c).sum(axis=0, keepdims=True), total)
     return jax.tree.map(lambda c: (c / len(indices)).astype(np.float32), total)
 
 

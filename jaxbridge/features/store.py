@@ -1,9 +1,11 @@
 """Pooled features of all layers of an encoder on disk, computed once per encoder and windows."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,6 +13,7 @@ from typing import Any, Literal, Protocol
 import jax
 import numpy as np
 
+from jaxbridge import hosts
 from jaxbridge.features import writer as feature_writer
 from jaxbridge.features.capture import captured_rows
 from jaxbridge.features.checks import stack
@@ -66,8 +69,8 @@ def ensure_features(
         encoder: any encoder.
         windows: what to read.
         modality: name of the encoder's signal in the windows.
-        indices: (n,) which windows, each once; all if None. Of several hosts each gives its own
-            share and gets a store of its own.
+        indices: (n,) which windows, each once. None for all: several processes then share them out
+            and get one store; with indices each makes a store of its own.
         pool: as for `Encoder.activations`.
         batch_size: windows per call; rounded up to a multiple of the number of devices.
         block_windows: windows per block; rounded down to whole batches, at least one.
@@ -79,8 +82,23 @@ def ensure_features(
             folder that cannot be written or holds something else.
     """
     chosen = _checked(indices, len(windows.labels))
+    if not hosts.several() or indices is not None:
+        return _computed(Path(root), encoder, windows, modality, chosen, pool, batch_size,
+                         block_windows, devices)
+    if len(chosen) < jax.process_count():
+        raise InputError(
+            f"{len(chosen)} windows are too few for {jax.process_count()} processes; start fewer."
+        )
+    return _computed_together(Path(root), encoder, windows, modality, chosen, pool, batch_size,
+                              block_windows, devices)
+
+
+def _plan(
+    root: Path, encoder: Encoder, windows: Windows, modality: str, chosen: np.ndarray, pool: Pool,
+    block: int,
+) -> tuple[Path, dict[str, Any], FeatureLayout]:
+    """The store's folder, its metadata and what a row of it holds."""
     layout = FeatureLayout.of(encoder, windows.shape(modality), pool)
-    size = call_size(batch_size, len(chosen), devices)
     key = {
         "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
         "config": dataclasses.asdict(encoder.config),
@@ -93,18 +111,23 @@ def ensure_features(
     }
     metadata = json.loads(json.dumps({
         "format": _FORMAT, "version": _VERSION, "key": key, "num_windows": len(chosen),
-        "block_windows": min(max(1, block_windows // size) * size, len(chosen)),
+        "block_windows": min(block, len(chosen)),
         "shapes": layout.shapes, "same": layout.same,
     }))  # fmt: skip
     digest = hashlib.sha256(json.dumps([_VERSION, key], sort_keys=True).encode()).hexdigest()
-    path = Path(root) / f"{encoder.config.name}-{modality}-{pool}-{digest[:16]}"
+    path = root / f"{encoder.config.name}-{modality}-{pool}-{digest[:16]}"
+    return path, metadata, layout
+
+
+def _computed(
+    root: Path, encoder: Encoder, windows: Windows, modality: str, chosen: np.ndarray, pool: Pool,
+    batch_size: int, block_windows: int, devices: list[jax.Device] | None,
+) -> "FeatureStore":
+    size = call_size(batch_size, len(chosen), devices)
+    block = max(1, block_windows // size) * size
+    path, metadata, layout = _plan(root, encoder, windows, modality, chosen, pool, block)
     what = f"all layers of {encoder.config.name}"
-    if not path.exists():
-        feature_writer.create(path, metadata, layout, chosen, metadata["block_windows"])
-    found = _read_metadata(path)
-    if found["key"] != metadata["key"]:
-        raise InputError(f"{path} holds features of something else. Remove it.")
-    done = feature_writer.windows_done(path)
+    found, done = _begun(path, metadata, layout, chosen)
     if done == len(chosen):
         _log.info("%s: found in %s, not computed again", what, path)
         return FeatureStore(path, found)
@@ -117,6 +140,47 @@ def ensure_features(
         ):
             writer.append(rows)
     return FeatureStore(path, found)
+
+
+def _computed_together(
+    root: Path, encoder: Encoder, windows: Windows, modality: str, chosen: np.ndarray, pool: Pool,
+    batch_size: int, block_windows: int, devices: list[jax.Device] | None,
+) -> "FeatureStore":
+    """Each process computes a store of its share; the first one joins them."""
+    plan = functools.partial(_plan, root, encoder, windows, modality)
+    path, metadata, layout = plan(chosen, pool, block_windows)
+    if not hosts.from_first(
+        lambda: path.exists() and feature_writer.windows_done(path) == len(chosen)
+    ):
+        shares = root / "shares"
+        _computed(shares, encoder, windows, modality, chosen[hosts.share(len(chosen))], pool,
+                  batch_size, block_windows, devices)
+        hosts.barrier()
+
+        def join() -> None:
+            found, done = _begun(path, metadata, layout, chosen)
+            with feature_writer.FeatureWriter(path, layout, found["block_windows"]) as writer:
+                for part in hosts.shares(len(chosen)):
+                    name = plan(chosen[part], pool, block_windows)[0].name
+                    store = FeatureStore.open(shares / name)
+                    store.copy_to(writer, layout, skip=done)
+                    done = max(0, done - len(part))
+            shutil.rmtree(shares, ignore_errors=True)
+
+        hosts.from_first(join)
+    return FeatureStore(path, _read_metadata(path))
+
+
+def _begun(
+    path: Path, metadata: Mapping[str, Any], layout: FeatureLayout, chosen: np.ndarray
+) -> tuple[dict[str, Any], int]:
+    """Makes the store unless it is there; returns its metadata and how many windows are done."""
+    if not path.exists():
+        feature_writer.create(path, metadata, layout, chosen, metadata["block_windows"])
+    found = _read_metadata(path)
+    if found["key"] != metadata["key"]:
+        raise InputError(f"{path} holds features of something else. Remove it.")
+    return found, feature_writer.windows_done(path)
 
 
 class FeatureStore:
@@ -256,6 +320,17 @@ class FeatureStore:
             if later is not None:
                 reading = start(later)
             yield self.windows[part], stack(layers)[0]
+
+    def copy_to(
+        self, writer: feature_writer.FeatureWriter, layout: FeatureLayout, *, skip: int = 0
+    ) -> None:
+        """Appends this store's rows, all but the first `skip`, block by block."""
+        for start in range(skip, self.num_windows, self._block):
+            part = np.arange(start, min(start + self._block, self.num_windows))
+            rows = np.empty((len(part), layout.row_width), np.float32)
+            for name, columns in layout.columns().items():
+                rows[:, columns] = self._result(*self._start(name, part)).reshape(len(part), -1)
+            writer.append(rows)
 
     def _widths(self, side: Side) -> tuple[int, ...]:
         return tuple(

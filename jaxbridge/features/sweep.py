@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxbridge import hosts
 from jaxbridge.progress import progress
 from model_ports.errors import InputError
 
@@ -32,18 +33,31 @@ def sweep(
 ) -> Any:
     """Returns `function(module, windows)` for all windows, on the host.
 
+    Several processes share the windows out, and each gets all results.
+
     Args:
         function, module, read, indices, batch_size, what, devices: see `batches`.
 
     Returns:
         The function's pytree with (n, ...) NumPy arrays.
+
+    Raises:
+        InputError: no windows.
     """
+    if not len(indices):
+        raise InputError(f"{what}: there are no windows; give at least one index.")
+    # Shares are equally long: the last ones repeat the last window.
+    size = -(-len(indices) // jax.process_count())
+    rows = np.minimum(jax.process_index() * size + np.arange(size), len(indices) - 1)
     done = list(
         batches(
-            function, module, read, indices, batch_size=batch_size, what=what, devices=devices
+            function, module, read, np.asarray(indices)[rows], batch_size=batch_size, what=what,
+            devices=devices,
         )
     )
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
+    return jax.tree.map(
+        lambda *parts: hosts.gathered(np.concatenate(parts))[: len(indices)], *done
+    )
 
 
 def batches(
