@@ -16,6 +16,7 @@ from jaxbridge.pipeline import STAGES
 from jaxbridge.pretrained import from_pretrained, pretrained_config
 from jaxbridge.report.pictures import draw
 from jaxbridge.run_folder import read_curve
+from jaxbridge.training import pair_data
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import read_log
 from model_ports import weights_hash
@@ -170,7 +171,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch, capl
     ]
     caplog.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "train_bridge", killed)
+        patch.setattr(pair_data, "train_bridge", killed)
         with pytest.raises(KeyboardInterrupt):
             transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
     assert "all layers of labram: found" in caplog.text
