@@ -1,0 +1,134 @@
+"""EDF, EDF+, BDF and BDF+: signals and annotations, read by MNE."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import mne
+import numpy as np
+
+from jaxbridge.data.edf import EdfHeader, read_header
+from jaxbridge.data.recordings.contents import Contents, Interval, Lead, Start, plain_unit
+from jaxbridge.data.recordings.options import FileOptions
+from model_ports.errors import InputError
+
+# MNE brings what it takes for a voltage to volts and leaves every other unit alone.
+_PER_VOLT = {"uV": 1e6, "mV": 1e3}
+
+
+def open_edf(path: Path, options: FileOptions) -> Contents:
+    """Opens an EDF or BDF file; see `data.edf.read_header` for what is refused."""
+    del options
+    header = read_header(path)
+    raw = _raw(path, list(header.labels[:1]))
+    date = raw.info["meas_date"]
+    inverted = _inverted(path)
+    leads = tuple(
+        Lead(
+            label, header.sampling_rate_hz(i), plain_unit(header.dimensions[i]),
+            header.samples_per_record[i] * header.num_records, inverted[i],
+        )
+        for i, label in enumerate(header.labels)
+    )
+    return Contents(
+        path, leads, lambda indices: _load(path, header, leads, indices),
+        None if date is None else Start(date.timestamp(), "date"),
+        tuple(
+            Interval(float(note["onset"]), float(note["duration"]), str(note["description"]))
+            for note in raw.annotations
+        ),
+    )
+
+
+def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
+    """The annotations of an EDF+ file that may hold no signal (a hypnogram), and its start.
+
+    Raises:
+        InputError: no such file; no annotations in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Check the path.")
+    try:
+        found = mne.read_annotations(path)
+        date = _start_in_header(path)
+    except (ValueError, OSError, RuntimeError, IndexError) as error:
+        raise InputError(
+            f"{path} cannot be read as EDF+ annotations: {error}. Get the file again."
+        ) from error
+    if not len(found):
+        raise InputError(f"{path} holds no annotations. Give the EDF+ file that has them.")
+    intervals = tuple(
+        Interval(float(note["onset"]), float(note["duration"]), str(note["description"]))
+        for note in found
+    )
+    return intervals, date
+
+
+def _raw(path: Path, labels: list[str]) -> mne.io.BaseRaw:
+    reader = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
+    try:
+        return reader(path, include=labels, stim_channel=None, preload=False, verbose="ERROR")
+    except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
+
+
+def _load(
+    path: Path, header: EdfHeader, leads: tuple[Lead, ...], indices: Sequence[int]
+) -> list[np.ndarray]:
+    for i in indices:
+        if header.labels.count(leads[i].name) > 1:
+            raise InputError(
+                f"{path}: two signals are called {leads[i].name!r}. Rename one of them."
+            )
+    result: dict[int, np.ndarray] = {}
+    # Leads of one rate at a time: MNE resamples all to the fastest.
+    for rate in sorted({leads[i].sampling_rate_hz for i in indices}):
+        group = [i for i in indices if leads[i].sampling_rate_hz == rate]
+        raw = _raw(path, [leads[i].name for i in group])
+        try:
+            values = raw.get_data(picks=[raw.ch_names.index(leads[i].name) for i in group])
+        except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
+            raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
+        for i, row in zip(group, values, strict=True):
+            result[i] = row * _PER_VOLT.get(leads[i].unit, 1.0)
+    return [result[i] for i in indices]
+
+
+def _fields(path: Path) -> tuple[bytes, bytes, int]:
+    with path.open("rb") as file:
+        main = file.read(256)
+        count = int(main[252:256])
+        return main, file.read(256 * count), count
+
+
+def _inverted(path: Path) -> list[bool]:
+    """Per signal (annotations left out): the physical minimum lies above the maximum."""
+    _, fields, count = _fields(path)
+
+    def column(start: int, width: int) -> list[str]:
+        at = start * count
+        return [
+            fields[at + width * i : at + width * (i + 1)].decode("latin-1").strip()
+            for i in range(count)
+        ]
+
+    # Field offsets per signal: label 0, physical minimum 104 and maximum 112, digital 120 and 128.
+    labels, low, high = column(0, 16), column(104, 8), column(112, 8)
+    first, last = column(120, 8), column(128, 8)
+    keep = [i for i, label in enumerate(labels) if not label.endswith("Annotations")]
+    try:
+        return [
+            (float(high[i]) - float(low[i])) * (float(last[i]) - float(first[i])) < 0 for i in keep
+        ]
+    except ValueError as error:
+        raise InputError(f"{path}: a signal's range is no number. Get the file again.") from error
+
+
+def _start_in_header(path: Path) -> Start | None:
+    """The start date of a file without signals, which MNE does not open."""
+    text = _fields(path)[0][168:184].decode("latin-1")
+    try:
+        date = datetime.datetime.strptime(text, "%d.%m.%y%H.%M.%S")
+    except ValueError:
+        return None
+    return Start(date.replace(tzinfo=datetime.UTC).timestamp(), "date")

@@ -1,0 +1,161 @@
+"""Text tables: CSV, TSV, and columns apart by blanks; comment lines start with '#'."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from jaxbridge.data.recordings.contents import Contents, Lead, Start
+from jaxbridge.data.recordings.options import FileOptions
+from model_ports.errors import InputError
+
+TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+# "# Sampling Rate (Hz):= 1000.00" and "# Labels:= ECG" of BioSPPy's and OpenSignals' text files.
+_COMMENT = re.compile(r"^#\s*([^:]+?)\s*:=\s*(.*?)\s*$")
+
+
+def open_table(path: Path, options: FileOptions) -> Contents:
+    """Opens a table: every column of numbers is a lead, empty cells are NaN.
+
+    Rate and names are taken from comment lines where they are there ("# Sampling Rate (Hz):= 1000").
+    The first line that is no comment is the header, if one of its cells is no number.
+
+    Raises:
+        InputError: no such file; no table; no rows; a time column that is missing, has gaps or does
+            not rise.
+    """
+    table, comments = read_table(path, options)
+    times, start = None, None
+    if options.time_column is not None:
+        times, start = _times(path, column(path, table, options.time_column), options.time_unit)
+    leads, columns, texts = [], [], []
+    rate = comments.get("sampling rate (hz)")
+    for name in table.columns:
+        if name == options.time_column:
+            continue
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        if (numbers.isna() & table[name].notna()).mean() > 0.5:
+            texts.append(name)
+            continue
+        leads.append(Lead(name, _rate(path, rate), None, len(table)))
+        columns.append(name)
+    if not leads:
+        raise InputError(f"{path} has no column of numbers. It has: {', '.join(table.columns)}.")
+
+    def load(indices):
+        return [_numbers(path, table, columns[i]) for i in indices]
+
+    remarks = (f"columns of text: {', '.join(texts)}",) if texts else ()
+    return Contents(path, tuple(leads), load, start, times_s=times, remarks=remarks)
+
+
+def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The whole table with text for column names, and its comment lines 'key := value'."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            comments, skipped, first = {}, 0, ""
+            for line in file:
+                if line.strip() and not line.startswith("#"):
+                    first = line
+                    break
+                skipped += 1
+                if match := _COMMENT.match(line):
+                    comments[match[1].lower()] = match[2]
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist. Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}. Check the file.") from error
+    if not first:
+        raise InputError(f"{path} holds no rows. Leave the file out.")
+    separator = next((mark for mark in "\t;," if mark in first), r"\s+")
+    cells = next(csv.reader([first], delimiter=separator)) if separator in "\t;," else first.split()
+    header = not all(_is_number(cell) for cell in cells)
+    try:
+        table = pd.read_csv(
+            path, sep=separator, skiprows=skipped, header=0 if header else None, comment="#",
+            encoding="utf-8-sig", skipinitialspace=True, low_memory=False,
+        )
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} is no readable table: {error}. Check the file.") from error
+    if table.empty:
+        raise InputError(f"{path} holds no rows. Leave the file out.")
+    if not header:
+        names = options.lead_names or _names(comments.get("labels"), table.shape[1])
+        if len(names) != table.shape[1]:
+            raise InputError(
+                f"{path} has {table.shape[1]} columns, `lead_names` names {len(names)}. Name each."
+            )
+        table.columns = names
+    table.columns = [str(name).strip() for name in table.columns]
+    return table, comments
+
+
+def _names(labels: str | None, count: int) -> list[str]:
+    names = [name.strip() for name in (labels or "").split(",") if name.strip()]
+    return names if len(names) == count else [f"column {i}" for i in range(count)]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _rate(path: Path, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"{path}: its sampling rate {text!r} is no number. Correct the comment line."
+        ) from None
+
+
+def column(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
+    """A column that must be there."""
+    if name not in table.columns:
+        raise InputError(f"{path} has no column {name!r}. It has: {', '.join(table.columns)}.")
+    return table[name]
+
+
+def _numbers(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
+    numbers = pd.to_numeric(table[name], errors="coerce")
+    bad = np.flatnonzero(numbers.isna() & table[name].notna())
+    if bad.size:
+        raise InputError(
+            f"{path}: column {name!r} has {bad.size} cells that are no number, the first in row "
+            f"{bad[0]} of the data: {table[name].iloc[bad[0]]!r}. Empty the cell to mark a gap."
+        )
+    return numbers.to_numpy(np.float64)
+
+
+def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
+    if unit == "date":
+        try:
+            dates = pd.to_datetime(cells, utc=True, format="ISO8601")
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: the time column holds no dates ({error}).") from error
+        seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+        seconds, clock = seconds.to_numpy(np.float64), "date"
+    else:
+        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+        seconds, clock = numbers * TIME_UNITS[unit], "column"
+    bad = np.flatnonzero(~np.isfinite(seconds))
+    if bad.size:
+        raise InputError(
+            f"{path}: the time column {cells.name!r} has no time in row {bad[0]} of the data"
+            f"{'' if unit == 'date' else ' (or dates: time_unit: date)'}. Remove such rows."
+        )
+    back = np.flatnonzero(np.diff(seconds) <= 0)
+    if back.size:
+        raise InputError(
+            f"{path}: the time column {cells.name!r} does not rise from row {back[0]} to "
+            f"{back[0] + 1} of the data ({seconds[back[0]]:g} to {seconds[back[0] + 1]:g} s). Sort "
+            "the rows, remove repeated ones, or choose a finer time column."
+        )
+    return seconds - seconds[0], Start(float(seconds[0]), clock)
