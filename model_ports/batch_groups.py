@@ -1,7 +1,9 @@
 """Large batches in groups that stay in the processor's cache."""
 
+import contextlib
+import contextvars
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import jax
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 _Arrays = TypeVar("_Arrays")
 # Four times the L2 cache of the processor this was measured on; half as much changes little.
 _BYTES_PER_CORE = 4 * 2**20
+_whole = contextvars.ContextVar("whole batches", default=False)
 
 
 def in_groups(
@@ -50,7 +53,20 @@ def in_groups(
 
 def cache_bytes() -> int:
     """Returns how large the intermediate arrays of a group may be; practically all elsewhere."""
-    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+    if _whole.get() or jax.default_backend() != "cpu" or jax.device_count() > 1:
         return 2**62
     here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return _BYTES_PER_CORE * len(here)
+
+
+@contextlib.contextmanager
+def whole_batches() -> Iterator[None]:
+    """Leaves batches whole in what is traced inside.
+
+    XLA's cost analysis counts the body of a loop once, however often it runs.
+    """
+    before = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(before)

@@ -99,3 +99,11 @@ def same_in_groups(module, shape, monkeypatch):
     assert grouped.as_text().count("stablehlo.while") > whole.as_text().count("stablehlo.while")
     a, b = (np.asarray(lowered.compile()(state, signal)) for lowered in (whole, grouped))
     assert np.abs(a - b).max() <= 2e-6 * np.abs(a).max()
+
+
+def test_whole_batches_are_whole_inside_and_nowhere_else(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    before = batch_groups.cache_bytes()
+    with batch_groups.whole_batches():
+        assert batch_groups.cache_bytes() == 2**62 > before
+    assert batch_groups.cache_bytes() == before
