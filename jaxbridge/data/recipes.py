@@ -56,6 +56,8 @@ class Recipe:
             'channels' (leads, samples) or 'picture' (3, 224, 224), see
             `preprocess.spectrogram_picture`.
         max_leads: most leads that the encoder takes; None for any number.
+        twelve_leads: whether the encoder wants 'all' of the twelve ECG leads, in their order, or
+            takes 'fewer'; None where leads are not these.
     """
 
     sampling_rate_hz: float
@@ -67,6 +69,7 @@ class Recipe:
     normalise: Literal["none", "recording", "window"]
     layout: Literal["patches", "flat", "channels", "picture"]
     max_leads: int | None = None
+    twelve_leads: Literal["all", "fewer"] | None = None
 
     def __post_init__(self) -> None:
         for field, known in (
@@ -96,10 +99,11 @@ RECIPES = {
     "labram": Recipe(200.0, 100.0, "uV", 0.01, None, "polyphase", "none", "patches"),
     # HuBERT-ECG: filtered at 500 Hz, so that linear resampling to 100 Hz folds nothing.
     "hubert_ecg": Recipe(
-        100.0, 94.0, None, 1.0, Bandpass(0.05, 47.0, 150, 500.0), "linear", "recording", "flat"
+        100.0, 94.0, None, 1.0, Bandpass(0.05, 47.0, 150, 500.0), "linear", "recording", "flat",
+        12, "fewer",
     ),
     # ECG-FM: not filtered.
-    "ecg_fm": Recipe(500.0, 94.0, None, 1.0, None, "linear", "recording", "channels", 12),
+    "ecg_fm": Recipe(500.0, 94.0, None, 1.0, None, "linear", "recording", "channels", 12, "all"),
     # ECG-DualNet: as HuBERT-ECG, at 300 Hz, one lead.
     "ecg_dualnet": Recipe(
         300.0, 94.0, None, 1.0, Bandpass(0.05, 47.0, 150, 500.0), "linear", "recording", "channels",
