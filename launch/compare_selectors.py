@@ -29,7 +29,8 @@ import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, metrics
 from jaxbridge.data import simulation
 from jaxbridge.data.memory import ArrayWindows
-from jaxbridge.data.store import WindowStore, ensure_store
+from jaxbridge.data.preparation import prepare
+from jaxbridge.data.store import WindowStore
 from jaxbridge.features.checks import stack
 from jaxbridge.features.sweep import sweep
 from jaxbridge.pipeline import scan_inputs
@@ -39,7 +40,7 @@ from jaxbridge.selection.folds import folds_by_subject, stratified_folds
 from jaxbridge.selection.two_stage import two_stage
 from jaxbridge.training.engine import epoch_orders
 from jaxbridge.training.target_cache import TargetKind
-from launch.dataset import DATA, dataset, eeg_leads
+from launch.dataset import DATA, eeg_leads, prepared
 from launch.script import run
 from launch.seeds import parsed_seeds
 from launch.selector_comparison import compare, text
@@ -87,11 +88,11 @@ class Pair(NamedTuple):
 
 def _windows(seed: int, folder: pathlib.Path) -> WindowStore | ArrayWindows:
     if DATA.value is not None:
-        recordings = dataset("labram", "hubert_ecg", seed)
-        return ensure_store(folder / "windows", recordings.metadata, recordings.batches)[0]
+        encoders_of = {"eeg": "labram", "ecg": "hubert_ecg"}
+        return prepared(folder / "windows", encoders_of, seed)[0]
     sizes = {"train": 16, "val": 5, "pair": 14, "test": _TEST_PEOPLE.value}
     people = simulation.Simulated(seed=seed, sizes=sizes)
-    store, _ = ensure_store(folder / "windows", people.metadata, people.batches)
+    store, _ = prepare(folder / "windows", people, people.split)
     every = np.arange(store.num_windows)
     leads = [simulation.EEG_LEADS.index(lead) for lead in _LEADS]
     return ArrayWindows(

@@ -1,28 +1,67 @@
-"""Flags that say which recordings become windows, shared by `prepare` and `transfer`."""
+"""Flags that say which recordings become windows, and how they are split; shared by many scripts."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from absl import flags
 
-from jaxbridge.data.eegmat import EEG_LEADS, Eegmat
+from jaxbridge.data.dataset import Dataset
+from jaxbridge.data.eegmat import EEG_LEADS, SIZES, Eegmat
+from jaxbridge.data.preparation import prepare
+from jaxbridge.data.published.fog import Fog
+from jaxbridge.data.published.isruc import Isruc
+from jaxbridge.data.published.wesad import Wesad
 from jaxbridge.data.recipes import recipe
+from jaxbridge.data.splits import RULES, SplitRule
+from jaxbridge.data.store import WindowStore
 from model_ports.errors import InputError
 
-DATASET = flags.DEFINE_enum("dataset", "eegmat", ["eegmat"], "Layout of the files.")
+_READERS = {"eegmat": Eegmat, "wesad": Wesad, "isruc": Isruc, "fog": Fog}
+# Rule and sizes where no flag says otherwise: the papers' subjects. FOG is one subject's, and its
+# random windows overlap by 90 %: by time, unless --split=paper asks for the paper's.
+_SPLITS = {
+    "eegmat": ("subject", SIZES),
+    "wesad": ("subject", {"train": 5, "val": 2, "pair": 5, "test": 3}),
+    "isruc": ("subject", {"train": 33, "val": 11, "pair": 33, "test": 22}),
+    "fog": ("time_block", {"train": 33 / 99, "val": 11 / 99, "pair": 33 / 99, "test": 22 / 99}),
+}
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+DATASET = flags.DEFINE_enum("dataset", "eegmat", list(_READERS), "Layout of the files.")
 DATA = flags.DEFINE_string("data", None, "Folder with the recordings.")
-WINDOW_S = flags.DEFINE_float("window_s", 10.0, "Length of a window in seconds.")
-STEP_S = flags.DEFINE_float("step_s", 10.0, "From one window's start to the next, in seconds.")
-_EEG_LEADS = flags.DEFINE_list("eeg_leads", list(EEG_LEADS), "EEG leads, in this order.")
+_CLASSES = flags.DEFINE_integer("classes", None, "Classes: 2 or 3 for wesad, 2 or 5 for isruc.")
+_WINDOW_S = flags.DEFINE_float("window_s", None, "Length of a window in seconds.")
+_STEP_S = flags.DEFINE_float("step_s", None, "From one window's start to the next, in seconds.")
+_EEG_LEADS = flags.DEFINE_list("eeg_leads", list(EEG_LEADS), "eegmat: EEG leads, in this order.")
 _EEG_RESAMPLING = flags.DEFINE_enum(
-    "eeg_resampling",
-    "polyphase",
-    ["polyphase", "linear"],
-    "Anti-aliased, or interpolation as in the reference.",
+    "eeg_resampling", "polyphase", ["polyphase", "linear"],
+    "eegmat: anti-aliased, or interpolation as in the reference.",
 )
 _ECG_NORMALISE = flags.DEFINE_enum(
-    "ecg_normalise",
-    "recording",
-    ["recording", "window", "none"],
-    "What the ECG's zero mean and unit standard deviation are taken over.",
+    "ecg_normalise", "recording", ["recording", "window", "none"],
+    "eegmat: what the ECG's zero mean and unit standard deviation are taken over.",
 )
+_SPLIT = flags.DEFINE_enum(
+    "split", None, list(RULES),
+    "What is kept together: a subject, a recording, a block of time; or random windows, as the "
+    "paper has for FOG.",
+)
+_SIZES = flags.DEFINE_list(
+    "sizes", None, "Size of each split, such as train=0.4,val=0.1,pair=0.3,test=0.2 (fractions) or "
+    "train=5,val=2,pair=5,test=3 (counts).",
+)
+_GUARD_S = flags.DEFINE_float(
+    "guard_s", None, "time_block: seconds left out between blocks; a window's length if left out."
+)
+_STRATIFY = flags.DEFINE_bool("stratify", False, "Make the splits alike in their classes.")
+PAIR_FRACTION = flags.DEFINE_float(
+    "pair_fraction", 1.0, "Share of the pair windows to use; a smaller share is part of a larger one."
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers", _CORES, "Processes that read recordings; 0 reads in this one.", lower_bound=0
+)
+_SKIP = flags.DEFINE_list("skip", [], "Recordings to leave out, by name.")
 
 
 def eeg_leads() -> tuple[str, ...]:
@@ -30,20 +69,86 @@ def eeg_leads() -> tuple[str, ...]:
     return tuple(_EEG_LEADS.value)
 
 
-def dataset(eeg_encoder: str, ecg_encoder: str, seed: int) -> Eegmat:
-    """Returns the data set that the flags describe, preprocessed for these encoders.
+def dataset(encoders: Mapping[str, str]) -> Dataset:
+    """Returns the data set that the flags describe.
+
+    Args:
+        encoders: modality -> encoder that it is preprocessed for.
 
     Raises:
         InputError: no folder given, or a flag that does not fit.
     """
+    reader = _READERS[DATASET.value]
     if DATA.value is None:
-        raise InputError("--data is not given: name the folder with the recordings.")
-    return Eegmat(
-        DATA.value,
-        recipe(eeg_encoder, resampling=_EEG_RESAMPLING.value),
-        recipe(ecg_encoder, normalise=_ECG_NORMALISE.value),
-        eeg_leads=eeg_leads(),
-        window_s=WINDOW_S.value,
-        step_s=STEP_S.value,
-        seed=seed,
+        raise InputError(
+            "--data is not given: name the folder with the recordings.\n" + reader.how_to_get()
+        )
+    given = {"window_s": _WINDOW_S.value, "step_s": _STEP_S.value, "classes": _CLASSES.value}
+    settings = {name: value for name, value in given.items() if value is not None}
+    known = reader.__dataclass_fields__
+    if unknown := [name for name in settings if name not in known]:
+        raise InputError(f"--{unknown[0]} is not for {DATASET.value}: leave it out.")
+    if reader is Eegmat:
+        return Eegmat(
+            DATA.value,
+            recipe(_encoder(encoders, "eeg"), resampling=_EEG_RESAMPLING.value),
+            recipe(_encoder(encoders, "ecg"), normalise=_ECG_NORMALISE.value),
+            eeg_leads=eeg_leads(),
+            **settings,
+        )
+    for field in known:
+        modality, _, rest = field.partition("_encoder")
+        if not rest and modality != field:
+            settings[field] = _encoder(encoders, modality)
+    return reader(DATA.value, **settings)
+
+
+def _encoder(encoders: Mapping[str, str], modality: str) -> str:
+    if modality not in encoders:
+        raise InputError(
+            f"{DATASET.value} has {modality}, but the modalities asked for are "
+            f"{' and '.join(encoders)}. Give --old_modality and --new_modality."
+        )
+    return encoders[modality]
+
+
+def split_rule(seed: int, pair_fraction: float = 1.0) -> SplitRule:
+    """Returns the split rule that the flags describe.
+
+    Raises:
+        InputError: sizes that cannot be read, or a rule that is not possible.
+    """
+    rule, sizes = _SPLITS[DATASET.value]
+    rule = _SPLIT.value or rule
+    return SplitRule(
+        _sizes(_SIZES.value) if _SIZES.value else sizes, rule, seed, _GUARD_S.value,
+        _STRATIFY.value, pair_fraction,
+    )
+
+
+def _sizes(texts: list[str]) -> dict[str, float]:
+    sizes = {}
+    for text in texts:
+        name, _, size = text.partition("=")
+        try:
+            sizes[name.strip()] = int(size) if size.strip().isdigit() else float(size)
+        except ValueError:
+            raise InputError(
+                f"--sizes={','.join(texts)}: give a number for each split, such as "
+                "train=0.4,val=0.1,pair=0.3,test=0.2."
+            ) from None
+    return sizes
+
+
+def prepared(
+    path: str | Path, encoders: Mapping[str, str], seed: int, pair_fraction: float = 1.0
+) -> tuple[WindowStore, bool]:
+    """Returns the store of the recordings that the flags describe, and whether it was made now.
+
+    Raises:
+        InputError: see `dataset`, `split_rule` and `preparation.prepare`.
+    """
+    return prepare(
+        path, dataset(encoders), split_rule(seed, pair_fraction), workers=_WORKERS.value,
+        skip=_SKIP.value,
     )

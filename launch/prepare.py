@@ -1,26 +1,33 @@
 """Makes a window store from a data set.
 
     python -m launch.prepare --dataset=eegmat --data=DIR --out=DIR
+    python -m launch.prepare --dataset=wesad            where to get the files, and how they must lie
 
-Run again with the same flags and files, it finds its store finished and does nothing.
+Killed, it goes on where it was when it is run again; with the same flags and files it finds its store
+finished and does nothing. --skip leaves bad recordings out.
 """
 
 import numpy as np
 from absl import flags
 
-from jaxbridge.data.store import WindowStore, ensure_store
-from launch.dataset import dataset
+from jaxbridge.data.store import WindowStore
+from launch.dataset import PAIR_FRACTION, prepared
 from launch.script import run
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the window store to make.", required=True)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split by subject.")
-_EEG_ENCODER = flags.DEFINE_string("eeg_encoder", "labram", "Encoder to preprocess EEG for.")
-_ECG_ENCODER = flags.DEFINE_string("ecg_encoder", "hubert_ecg", "Encoder to preprocess ECG for.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split.")
+_ENCODERS = {
+    modality: flags.DEFINE_string(f"{modality}_encoder", name, f"Encoder to preprocess {what} for.")
+    for modality, name, what in (
+        ("eeg", "labram", "EEG"), ("ecg", "hubert_ecg_small", "ECG"),
+        ("ppg", "papagei", "PPG"), ("emg", "normwear", "EMG"),
+    )
+}
 
 
 def main() -> None:
-    recordings = dataset(_EEG_ENCODER.value, _ECG_ENCODER.value, _SEED.value)
-    store, written = ensure_store(_OUT.value, recordings.metadata, recordings.batches)
+    encoders = {modality: flag.value for modality, flag in _ENCODERS.items()}
+    store, written = prepared(_OUT.value, encoders, _SEED.value, PAIR_FRACTION.value)
     if not written:
         print(f"{store.path} is finished already, with the same inputs: nothing was done.")
     print(_summary(store))
@@ -36,7 +43,12 @@ def _summary(store: WindowStore) -> str:
             f"{name} {count}" for name, count in zip(store.class_names, counts, strict=True)
         )
         subjects = np.unique(store.subjects[chosen])
-        lines.append(f"{split:>6}: {len(chosen)} windows of {len(subjects)} subjects ({classes})")
+        people = f"{len(subjects)} subject{'' if len(subjects) == 1 else 's'}"
+        lines.append(f"{split:>6}: {len(chosen)} windows of {people} ({classes})")
+    overlap = store.split_report["overlap"]
+    if any(overlap.values()):
+        shares = ", ".join(f"{100 * share:.1f} % of {name}" for name, share in overlap.items())
+        lines.append(f"overlapping a train or pair window in time: {shares}")
     return "\n".join(lines)
 
 

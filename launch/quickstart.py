@@ -15,7 +15,7 @@ from flax import nnx
 import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
 from jaxbridge.data import simulation
-from jaxbridge.data.store import ensure_store
+from jaxbridge.data.preparation import prepare
 from launch.script import run
 from launch.seeds import parsed_seeds, run_seeds
 from launch.shared_store import shared_store
@@ -44,7 +44,7 @@ def main() -> None:
     def one(seed: int, folder: pathlib.Path):
         simulated = simulation.Simulated(seed=seed)
         store = shared_store(
-            lambda: ensure_store(folder / "windows", simulated.metadata, simulated.batches)[0]
+            lambda: prepare(folder / "windows", simulated, simulated.split)[0]
         )
         old, new = encoders(seed)
         settings = TransferSettings("eeg", "ecg", head=HEAD, bridge=BRIDGE, seed=seed)

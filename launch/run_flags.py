@@ -12,11 +12,12 @@ from flax import nnx
 
 import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
-from jaxbridge.data.store import WindowStore, ensure_store
+from jaxbridge.data.splits import PairSubset
+from jaxbridge.data.store import WindowStore
 from jaxbridge.training import losses, trainable
 from jaxbridge.training.metric_log import KINDS
 from jaxbridge.training.target_cache import PLACES, CacheSettings
-from launch.dataset import DATA, dataset, eeg_leads
+from launch.dataset import DATA, PAIR_FRACTION, eeg_leads, prepared
 from launch.shared_store import shared_store
 from model_ports.encoder import POOLS
 from model_ports.errors import InputError
@@ -164,8 +165,8 @@ def _cache() -> CacheSettings:
     return CacheSettings(_CACHE.value, device_gb, host_gb, _CACHE_DTYPE.value)
 
 
-def windows(folder: pathlib.Path, seed: int) -> WindowStore:
-    """Returns the windows of --store, or of --data, made in `folder`.
+def windows(folder: pathlib.Path, seed: int) -> WindowStore | PairSubset:
+    """Returns the windows of --store, or of --data, made in `folder`; --pair_fraction of the pairs.
 
     Raises:
         InputError: both flags or none, or recordings that do not fit.
@@ -173,8 +174,9 @@ def windows(folder: pathlib.Path, seed: int) -> WindowStore:
     if (_STORE.value is None) == (DATA.value is None):
         raise InputError("give either --data (recordings) or --store (windows prepared before).")
     if _STORE.value is not None:
-        return WindowStore.open(_STORE.value)
-    recordings = dataset(_OLD.value, _NEW.value, seed)
-    return shared_store(
-        lambda: ensure_store(folder / "windows", recordings.metadata, recordings.batches)[0]
-    )
+        store = WindowStore.open(_STORE.value)
+    else:
+        of = {_OLD_MODALITY.value: _OLD.value, _NEW_MODALITY.value: _NEW.value}
+        store = shared_store(lambda: prepared(folder / "windows", of, seed)[0])
+    fraction = PAIR_FRACTION.value
+    return store if fraction == 1 else PairSubset(store, fraction, seed)

@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 import model_ports as mp
+from jaxbridge.data.preparation import prepare
 from jaxbridge.data.simulation import Simulated
-from jaxbridge.data.store import write_store
 
 _README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -39,9 +39,7 @@ def test_transfer_example(tmp_path, monkeypatch):
     simulated = Simulated(
         duration_s=20, window_s=2, sizes={"train": 2, "val": 1, "pair": 2, "test": 1}
     )
-    write_store(
-        tmp_path / "runs/quickstart/seed_0/windows", simulated.batches(), simulated.metadata
-    )
+    prepare(tmp_path / "runs/quickstart/seed_0/windows", simulated, simulated.split)
     names: dict = {}
     exec(_examples()["jaxbridge"][0], names)
     assert names["logits"].shape == (20, 2)

@@ -7,8 +7,8 @@ first minute of the task, so both classes have equally many windows.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,8 @@ import numpy as np
 from jaxbridge.data.edf import read_edf
 from jaxbridge.data.recipes import Recipe, layout, prepare
 from jaxbridge.data.recording import Recording
-from jaxbridge.data.splits import split_subjects
 from jaxbridge.data.store import WindowBatch
 from jaxbridge.data.windows import count_windows, cut_together
-from jaxbridge.progress import progress
 from model_ports.errors import InputError
 
 CLASS_NAMES = ("rest", "mental arithmetic")
@@ -34,7 +32,7 @@ _WHERE = "https://physionet.org/content/eegmat/1.0.0/"
 
 @dataclass(frozen=True)
 class Eegmat:
-    """The data set as windows, for `store.ensure_store(out, e.metadata, e.batches)`.
+    """The data set as windows, for `preparation.prepare`.
 
     Attributes:
         folder: with the EDF files.
@@ -42,7 +40,6 @@ class Eegmat:
         eeg_leads: names, in the order of the result.
         ecg_lead: name.
         window_s, step_s: length and distance of windows in seconds.
-        seed, sizes: of `splits.split_subjects`. Subjects left over are not read.
     """
 
     folder: str | Path
@@ -52,8 +49,6 @@ class Eegmat:
     ecg_lead: str = ECG_LEAD
     window_s: float = 10.0
     step_s: float = 10.0
-    seed: int = 0
-    sizes: Mapping[str, float] = field(default_factory=lambda: dict(SIZES))
 
     def __post_init__(self) -> None:
         if not self.eeg_leads:
@@ -64,6 +59,14 @@ class Eegmat:
                     f"Windows of {self.window_s:g} s do not fit into the {_PART_S:g} s of a class. "
                     "Choose a smaller window_s."
                 )
+
+    @staticmethod
+    def how_to_get() -> str:
+        """Where the files are, and how they have to lie."""
+        return (
+            f"EEGMAT: {_WHERE} (0.2 GB, open access). Name the folder with\n"
+            "    Subject00_1.edf  Subject00_2.edf  Subject01_1.edf  ...  Subject35_2.edf"
+        )
 
     @cached_property
     def files(self) -> dict[str, tuple[Path, Path]]:
@@ -93,8 +96,12 @@ class Eegmat:
         return {subject: (pair["1"], pair["2"]) for subject, pair in found.items()}
 
     @cached_property
-    def splits(self) -> dict[str, tuple[str, ...]]:
-        return split_subjects(self.files, self.sizes, self.seed)
+    def recordings(self) -> Mapping[str, str]:
+        """File name without suffix -> subject; raises what `files` raises."""
+        return {path.stem: name for name, pair in self.files.items() for path in pair}
+
+    def sources_of(self, recording: str) -> Sequence[str]:
+        return (f"{recording}.edf",)
 
     @cached_property
     def metadata(self) -> dict:
@@ -118,31 +125,20 @@ class Eegmat:
             "labels": f"last {_PART_S:g} s of rest; first {_PART_S:g} s of mental arithmetic",
             "window_s": float(self.window_s),
             "step_s": float(self.step_s),
-            "split": {
-                "rule": "subjects in the order of sha256('seed:subject')",
-                "seed": self.seed,
-                "sizes": dict(self.sizes),
-                "subjects": {split: list(members) for split, members in self.splits.items()},
+            "sources": {
+                path.name: _sha256(path) for pair in self.files.values() for path in pair
             },
-            "sources": {path.name: _sha256(path) for path in self._used_files()},
         }
 
-    def batches(self) -> Iterator[WindowBatch]:
-        """Windows of each recording, by subject, rest first.
+    def windows(self, recording: str) -> WindowBatch:
+        """Windows of one file, see `dataset.Dataset.windows`.
 
         Raises:
             InputError: a file is damaged, lacks a lead, has NaN or a constant lead, or is too short.
         """
-        split_of = {name: split for split, members in self.splits.items() for name in members}
-        for path in progress(self._used_files(), what="reading recordings", unit="recording"):
-            subject, part = _FILE.match(path.name).groups()
-            yield self._windows(path, subject, label=int(part) - 1, split=split_of[subject])
-
-    def _used_files(self) -> list[Path]:
-        used = sorted(name for members in self.splits.values() for name in members)
-        return [path for subject in used for path in self.files[subject]]
-
-    def _windows(self, path: Path, subject: str, *, label: int, split: str) -> WindowBatch:
+        subject = self.recordings[recording]
+        label = int(recording[-1]) - 1
+        path = self.files[subject][label]
         both = read_edf(path, (*self.eeg_leads, self.ecg_lead), unit="uV", subject=subject)
         duration_s = both.duration_s
         if duration_s < _PART_S:
@@ -166,7 +162,8 @@ class Eegmat:
         )
         arrays = {name: layout(cuts[name], recipe) for name, recipe in recipes.items()}
         labels = np.full(len(arrays["eeg"]), label)
-        return WindowBatch(arrays, labels, subject, path.stem, split)
+        starts = start_s + self.step_s * np.arange(len(labels))
+        return WindowBatch(arrays, labels, subject, recording, start_s=starts)
 
 
 def _part(recording: Recording, rows: slice) -> Recording:

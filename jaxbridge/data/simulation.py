@@ -7,7 +7,8 @@ that neither signal decides alone. It is a test bed, no model of physiology.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +16,9 @@ import numpy as np
 from jaxbridge.data.physiology import add_beat, band_noise, bursts, pink_noise, slow_wander
 from jaxbridge.data.recipes import Recipe, layout, prepare, recipe
 from jaxbridge.data.recording import Recording
-from jaxbridge.data.splits import split_subjects
+from jaxbridge.data.splits import SplitRule
 from jaxbridge.data.store import WindowBatch
 from jaxbridge.data.windows import cut_together
-from jaxbridge.progress import progress
 
 CLASSES = ("rest", "load")
 EEG_LEADS = ("F3", "F4", "O1", "O2")
@@ -80,28 +80,35 @@ def subject_name(number: int) -> str:
     return f"S{number:03d}"
 
 
+def recording_name(number: int, label: int) -> str:
+    return f"{subject_name(number)}_{CLASSES[label]}"
+
+
 def simulate(subjects: int, *, duration_s: float = 120.0, seed: int = 0) -> Iterator[Pair]:
     """Yields two pairs (rest, load) for each of `subjects` people.
 
     Each recording depends on (seed, subject, condition) alone.
     """
     for number in range(subjects):
-        person = _person(np.random.default_rng([seed, number]))
-        for label, condition in enumerate(CLASSES):
-            rng = np.random.default_rng([seed, number, label])
-            subject = subject_name(number)
-            common = {"name": f"{subject}_{condition}", "subject": subject}
-            yield Pair(
-                Recording(
-                    signal=_eeg(person, label, duration_s, rng), sampling_rate_hz=_EEG_HZ,
-                    leads=EEG_LEADS, unit="uV", **common,
-                ),
-                Recording(
-                    signal=_ecg(person, label, duration_s, rng)[None], sampling_rate_hz=_ECG_HZ,
-                    leads=ECG_LEADS, unit="mV", **common,
-                ),
-                label,
-            )
+        for label in range(len(CLASSES)):
+            yield _pair(number, label, duration_s, seed)
+
+
+def _pair(number: int, label: int, duration_s: float, seed: int) -> Pair:
+    person = _person(np.random.default_rng([seed, number]))
+    rng = np.random.default_rng([seed, number, label])
+    common = {"name": recording_name(number, label), "subject": subject_name(number)}
+    return Pair(
+        Recording(
+            signal=_eeg(person, label, duration_s, rng), sampling_rate_hz=_EEG_HZ,
+            leads=EEG_LEADS, unit="uV", **common,
+        ),
+        Recording(
+            signal=_ecg(person, label, duration_s, rng)[None], sampling_rate_hz=_ECG_HZ,
+            leads=ECG_LEADS, unit="mV", **common,
+        ),
+        label,
+    )
 
 
 def _eeg(person: _Person, label: int, duration_s: float, rng: np.random.Generator) -> np.ndarray:
@@ -141,15 +148,18 @@ def _ecg(person: _Person, label: int, duration_s: float, rng: np.random.Generato
     return ecg + 0.8 * bursts(rng, samples, _ECG_HZ, 2, 0.3)
 
 
+SIZES = {"train": 16, "val": 5, "pair": 14, "test": 10}
+
+
 @dataclasses.dataclass(frozen=True)
 class Simulated:
-    """Simulated windows, for `store.ensure_store(out, s.metadata, s.batches)`.
+    """Simulated windows, for `preparation.prepare(out, s, s.split)`.
 
     Attributes:
         eeg_recipe, ecg_recipe: preprocessing of the two modalities, 'eeg' and 'ecg'.
         duration_s: seconds per person and condition.
         window_s: length of a window in seconds; windows do not overlap.
-        seed: fixes people, signals and splits.
+        seed: fixes people, signals and `split`.
         sizes: people per split, see `splits.split_subjects`.
     """
 
@@ -158,20 +168,27 @@ class Simulated:
     duration_s: float = 120.0
     window_s: float = 10.0
     seed: int = 0
-    sizes: Mapping[str, int] = dataclasses.field(
-        default_factory=lambda: {"train": 16, "val": 5, "pair": 14, "test": 10}
-    )
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict(SIZES))
 
     @property
-    def subjects(self) -> int:
-        return sum(self.sizes.values())
+    def split(self) -> SplitRule:
+        """By subject: everybody is in one of the splits."""
+        return SplitRule(self.sizes, seed=self.seed)
+
+    @functools.cached_property
+    def recordings(self) -> Mapping[str, str]:
+        """Recording -> person, for as many people as the splits need."""
+        people = range(sum(self.sizes.values()))
+        pairs = [(recording_name(i, label), subject_name(i)) for i in people for label in (0, 1)]
+        return dict(sorted(pairs))
 
     @property
     def metadata(self) -> dict:
-        """The store's description."""
+        """What decides the windows."""
         return {
-            "data_set": "simulated rest and mental load",
+            "dataset": "simulated rest and mental load",
             "class_names": list(CLASSES),
+            "labels": "the condition",
             "sources": {},
             "modalities": {
                 name: {
@@ -185,26 +202,27 @@ class Simulated:
                 )
             },
             "duration_s": self.duration_s,
+            "seed": self.seed,
             "window_s": self.window_s,
             "step_s": self.window_s,
-            "split": {"rule": "subject", "seed": self.seed, "sizes": dict(self.sizes)},
         }
 
-    def batches(self) -> Iterator[WindowBatch]:
-        """Yields the windows of each person and condition."""
-        names = [subject_name(number) for number in range(self.subjects)]
-        dealt = split_subjects(names, self.sizes, self.seed)
-        split_of = {name: split for split, people in dealt.items() for name in people}
+    def sources_of(self, recording: str) -> Sequence[str]:
+        """No files."""
+        return ()
+
+    def windows(self, recording: str) -> WindowBatch:
+        """Windows of one person in one condition, see `dataset.Dataset.windows`."""
+        subject, condition = recording.rsplit("_", 1)
+        number, label = int(subject[1:]), CLASSES.index(condition)
+        pair = _pair(number, label, self.duration_s, self.seed)
         recipes = {"eeg": self.eeg_recipe, "ecg": self.ecg_recipe}
-        pairs = simulate(self.subjects, duration_s=self.duration_s, seed=self.seed)
-        for pair in progress(pairs, total=2 * self.subjects, what="simulating", unit="recording"):
-            signals = {
-                "eeg": (prepare(pair.eeg, self.eeg_recipe), self.eeg_recipe.sampling_rate_hz),
-                "ecg": (prepare(pair.ecg, self.ecg_recipe), self.ecg_recipe.sampling_rate_hz),
-            }
-            windows = cut_together(signals, self.window_s, self.window_s, name=pair.eeg.name)
-            arrays = {name: layout(windows[name], recipes[name]) for name in windows}
-            labels = np.full(len(arrays["eeg"]), pair.label)
-            yield WindowBatch(
-                arrays, labels, pair.eeg.subject, pair.eeg.name, split_of[pair.eeg.subject]
-            )
+        signals = {
+            "eeg": (prepare(pair.eeg, self.eeg_recipe), self.eeg_recipe.sampling_rate_hz),
+            "ecg": (prepare(pair.ecg, self.ecg_recipe), self.ecg_recipe.sampling_rate_hz),
+        }
+        windows = cut_together(signals, self.window_s, self.window_s, name=recording)
+        arrays = {name: layout(windows[name], recipes[name]) for name in windows}
+        labels = np.full(len(arrays["eeg"]), label)
+        starts = self.window_s * np.arange(len(labels))
+        return WindowBatch(arrays, labels, subject, recording, start_s=starts)

@@ -48,6 +48,7 @@ class WindowBatch:
         split: name; None where a split rule is applied afterwards (`preparation.prepare`).
         start_s: (windows,) float64, start of each window in seconds from the start of its recording;
             None where unknown.
+        notes: JSON-able, what reading the recording did to it (gaps, dropped windows).
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -56,6 +57,7 @@ class WindowBatch:
     recording: str
     split: str | None = None
     start_s: np.ndarray | None = None
+    notes: Mapping | None = None
 
 
 def inputs_hash(metadata: Mapping) -> str:
@@ -104,8 +106,7 @@ def write_store(
     """
     path = Path(path)
     metadata = json.loads(json.dumps(metadata, allow_nan=False))
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} exists already. Give another folder or remove it.")
+    check_free(path)
     with unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=scratch or path.parent)
@@ -161,6 +162,12 @@ def open_same(path: str | Path, metadata: Mapping) -> "WindowStore":
         f"{path} holds a window store of other inputs (different: {', '.join(changed)}). "
         "Give another folder, or remove that one."
     )
+
+
+def check_free(path: Path) -> None:
+    """Raises `InputError` where a store's folder holds something."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists already. Give another folder or remove it.")
 
 
 @contextlib.contextmanager

@@ -126,14 +126,25 @@ class SplitRule:
         }
         return {recording: split for recording, split in found.items() if split is not None}
 
-    def assign(self, windows: WindowIndex) -> np.ndarray:
-        """Returns (windows,) split names, `NONE` for windows that belong to none.
+    def assign(
+        self, windows: WindowIndex, known: Mapping[str, str] | None = None
+    ) -> np.ndarray:
+        """Splits of windows.
+
+        Args:
+            windows: all windows.
+            known: what `known_before` returned.
+
+        Returns:
+            (windows,) split names, `NONE` for windows that belong to none.
 
         Raises:
             InputError: see `split_subjects`; start times that the rule needs are missing; a split
                 gets no window.
         """
-        if self.rule == "time_block":
+        if known is not None:
+            splits = np.array([known.get(name, NONE) for name in windows.recordings.tolist()], "<U5")
+        elif self.rule == "time_block":
             splits = self._time_blocks(windows)
         elif self.rule == "paper":
             splits = self._random_windows(windows)

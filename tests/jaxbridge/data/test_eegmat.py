@@ -1,4 +1,5 @@
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import mne
@@ -7,8 +8,9 @@ import pytest
 from scipy import signal as dsp
 
 from jaxbridge.data.eegmat import CLASS_NAMES, SIZES, Eegmat
+from jaxbridge.data.preparation import prepare
 from jaxbridge.data.recipes import recipe
-from jaxbridge.data.store import ensure_store
+from jaxbridge.data.splits import SplitRule
 from model_ports.errors import InputError
 from tests.jaxbridge.data.edf_writer import write_edf
 from tests.jaxbridge.data.eegmat_files import LEADS, RATE, signals, write_subjects
@@ -29,12 +31,12 @@ def folder(tmp_path_factory):
 
 
 def dataset(folder, **changes):
-    settings = {"eeg_leads": ("F3", "T7"), "sizes": SMALL} | changes
+    settings = {"eeg_leads": ("F3", "T7")} | changes
     return Eegmat(folder, recipe("labram"), recipe("hubert_ecg"), **settings)
 
 
-def _ensure(out, data):
-    return ensure_store(out, data.metadata, data.batches)[0]
+def _ensure(out, data, sizes=SMALL):
+    return prepare(out, data, SplitRule(sizes))[0]
 
 
 def _ecg_slowly(ecg):
@@ -77,12 +79,13 @@ def test_metadata_says_what_decides_the_windows(folder):
     assert (eeg["sampling_rate_hz"], eeg["unit"], eeg["leads"]) == (200.0, "100 uV", ["F3", "T7"])
     assert (ecg["sampling_rate_hz"], ecg["unit"]) == (100.0, "standard deviations")
     assert ecg["preprocessing"]["bandpass"] == {
-        "low_hz": 0.05, "high_hz": 47.0, "order": 150, "sampling_rate_hz": 500.0
+        "low_hz": 0.05, "high_hz": 47.0, "order": 150, "sampling_rate_hz": 500.0, "kind": "fir",
     }
     assert len(metadata["sources"]) == 8
     assert str(folder) not in str(metadata)
-    members = [name for names in metadata["split"]["subjects"].values() for name in names]
-    assert sorted(members) == ["Subject00", "Subject01", "Subject02", "Subject03"]
+    assert list(dataset(folder).recordings.items())[:3] == [
+        ("Subject00_1", "Subject00"), ("Subject00_2", "Subject00"), ("Subject01_1", "Subject01")
+    ]
 
 
 def test_hash_does_not_depend_on_the_place_but_on_the_bytes(folder, tmp_path):
@@ -106,7 +109,6 @@ def test_normalisation_by_window(folder, tmp_path):
         recipe("labram"),
         recipe("hubert_ecg", normalise="window"),
         eeg_leads=("F3",),
-        sizes=SMALL,
     )
     store = _ensure(tmp_path / "s", data)
     ecg = store.read("ecg", np.arange(store.num_windows))
@@ -118,12 +120,14 @@ def test_left_over_subjects_are_not_read(folder, tmp_path):
     for path in folder.iterdir():
         shutil.copy(path, tmp_path)
     sizes = {"train": 1, "test": 1}
-    used = {name for names in dataset(tmp_path, sizes=sizes).splits.values() for name in names}
+    used = set(SplitRule(sizes).known_before(dataset(folder).recordings))
+    assert len(used) == 4
     for path in tmp_path.glob("*.edf"):
-        if path.name.split("_")[0] not in used:
+        if path.stem not in used:
             path.write_bytes(b"")
-    store = _ensure(tmp_path / "s", dataset(tmp_path, sizes=sizes))
-    assert set(store.subjects) == used
+    store = _ensure(tmp_path / "s", dataset(tmp_path), sizes)
+    assert set(store.recordings) == used
+    assert set(store.sources) == {f"{name}.edf" for name in used}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,6 @@ def test_left_over_subjects_are_not_read(folder, tmp_path):
         ({"window_s": 0.0}, "Choose window_s"),
         ({"step_s": 0.0}, "larger step_s"),
         ({"window_s": 2.5}, "whole seconds"),
-        ({"sizes": {"train": 9, "val": 3}}, "need 12 subjects, there are 4"),
     ],
 )
 def test_bad_settings(folder, tmp_path, changes, message):
@@ -205,10 +208,8 @@ def test_two_real_subjects_sample_by_sample(tmp_path):
     for name in ("Subject04", "Subject10"):  # rest of 170 and 188 s
         for part in "12":
             shutil.copy(REAL / f"{name}_{part}.edf", tmp_path)
-    data = Eegmat(
-        tmp_path, recipe("labram"), recipe("hubert_ecg"), sizes={"train": 1, "test": 1}
-    )
-    store = _ensure(tmp_path / "s", data)
+    data = Eegmat(tmp_path, recipe("labram"), recipe("hubert_ecg"))
+    store = _ensure(tmp_path / "s", data, {"train": 1, "test": 1})
     assert store.num_windows == 24
     assert store.shape("eeg") == (6, 10, 200)
     for name, rest_s in (("Subject04", 170), ("Subject10", 188)):
@@ -235,7 +236,10 @@ def test_two_real_subjects_sample_by_sample(tmp_path):
 def test_all_real_subjects_are_split_as_the_study_wants():
     data = Eegmat(REAL, recipe("labram"), recipe("hubert_ecg"))
     assert len(data.files) == 24
-    assert {split: len(names) for split, names in data.splits.items()} == SIZES
-    assert data.splits["val"] == ("Subject00", "Subject05", "Subject24")
+    dealt = SplitRule(SIZES).known_before(data.recordings)
+    assert Counter(dealt.values()) == {split: 2 * size for split, size in SIZES.items()}
+    assert {name[:-2] for name, split in dealt.items() if split == "val"} == {
+        "Subject00", "Subject05", "Subject24"
+    }
     assert "Subject07" not in data.files
     assert "Subject22" not in data.files

@@ -1,11 +1,14 @@
 """The simulation holds the effects that it says it puts in."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import signal as dsp
 
 from jaxbridge.data import simulation
-from jaxbridge.data.store import write_store
+from jaxbridge.data.preparation import prepare
+from model_ports.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +63,17 @@ def test_store_of_simulated_windows(tmp_path):
     simulated = simulation.Simulated(
         duration_s=20, window_s=5, sizes={"train": 2, "val": 1, "pair": 2, "test": 1}
     )
-    store = write_store(tmp_path / "a", simulated.batches(), simulated.metadata)
+    store, _ = prepare(tmp_path / "a", simulated, simulated.split)
     assert store.shape("eeg") == (4, 5, 200)
     assert store.shape("ecg") == (500,)
     assert store.num_windows == 6 * 2 * 4
     people = {split: set(store.subjects[store.indices(split)]) for split in simulated.sizes}
     assert {k: len(v) for k, v in people.items()} == simulated.sizes
     assert len(set.union(*people.values())) == 6
-    again = write_store(tmp_path / "b", simulated.batches(), simulated.metadata)
+    again, _ = prepare(tmp_path / "b", simulated, simulated.split)
     assert store.hash == again.hash
+    first = store.recordings == "S000_rest"
+    np.testing.assert_array_equal(store.start_s[first], [0, 5, 10, 15])
+    other = dataclasses.replace(simulated, seed=1)
+    with pytest.raises(InputError, match="other inputs"):
+        prepare(tmp_path / "a", other, simulated.split)

@@ -1,0 +1,175 @@
+"""From a data set and a split rule to a window store.
+
+Recordings are prepared one by one into parts on disk, in worker processes; then the split rule is
+applied to all windows, and the store is written from the parts. So memory holds one recording per
+worker, a killed run goes on with the recordings that are left, and a bad recording costs no other.
+Until the store is finished its parts lie beside it, so twice its size is needed on disk.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import threadpoolctl
+
+from jaxbridge.data.dataset import Dataset
+from jaxbridge.data.recording_parts import Part, PartWriter, part_name, parts_folder
+from jaxbridge.data.splits import SplitRule, WindowIndex
+from jaxbridge.data.splits.leakage import check_leakage
+from jaxbridge.data.store import WindowBatch, WindowStore, check_free, open_same, write_store
+from jaxbridge.data.worker_pool import failure, run_tasks
+from jaxbridge.progress import progress
+from model_ports.errors import InputError
+
+_log = logging.getLogger("jaxbridge")
+# So many bad recordings are rather a wrong setting: no use in trying the rest.
+_MOST_BAD = 5
+
+
+def prepare(
+    path: str | Path,
+    dataset: Dataset,
+    split: SplitRule,
+    *,
+    workers: int = 0,
+    skip: Collection[str] = (),
+) -> tuple[WindowStore, bool]:
+    """Opens the finished store of a data set and a split rule, or prepares it.
+
+    The store's windows lie by recording, within it by split in the order of `split.sizes`, within
+    that by time. Windows without a split are not stored; where the rule knows them beforehand, their
+    recordings are not even read. `store.split_report` has "windows" (per split), "subjects" (names
+    per split) and "overlap" (see `check_leakage`).
+
+    Args:
+        path: folder of the store.
+        dataset: what to read.
+        split: how to split it.
+        workers: processes that read; 0 reads in this one. The store is the same to the bit.
+        skip: recordings to leave out; the description names them.
+
+    Returns:
+        The store, and whether it was written now.
+
+    Raises:
+        InputError: bad recordings, by name (the others are kept for the next run); a split that is
+            not possible or has windows that overlap those of another; a folder that holds something
+            else, is in use or cannot be written.
+    """
+    path = Path(path)
+    recordings = _chosen(dataset, skip)
+    known = split.known_before(recordings)
+    if known is not None:
+        recordings = {name: recordings[name] for name in sorted(known)}
+    described = json.loads(json.dumps(dataset.metadata, allow_nan=False))
+    sources = {name: _sources(dataset, described, name) for name in recordings}
+    metadata = {
+        **described,
+        "sources": {file: digest for some in sources.values() for file, digest in some.items()},
+        "split": split.metadata(described["window_s"]),
+        **({"skipped": sorted(skip)} if skip else {}),
+    }
+    if (path / "metadata.json").exists():
+        return open_same(path, metadata), False
+    check_free(path)
+    names = {name: part_name(described, name, some) for name, some in sources.items()}
+    with parts_folder(path) as folder:
+        writer = PartWriter(dataset, tuple(described["class_names"]), folder, names)
+        _prepare_missing(writer, workers)
+        store = _put_together(path, writer, recordings, metadata, split, known)
+        shutil.rmtree(folder)
+    return store, True
+
+
+def _chosen(dataset: Dataset, skip: Collection[str]) -> dict[str, str]:
+    recordings = {name: dataset.recordings[name] for name in sorted(dataset.recordings)}
+    if unknown := sorted(set(skip) - set(recordings)):
+        raise InputError(
+            f"There is no recording {', '.join(unknown)} to skip. There are: "
+            f"{', '.join(recordings)}."
+        )
+    chosen = {name: subject for name, subject in recordings.items() if name not in skip}
+    if not chosen:
+        raise InputError("No recordings are left. Check the folder, and what is skipped.")
+    return chosen
+
+
+def _sources(dataset: Dataset, described: Mapping, recording: str) -> dict[str, str]:
+    return {name: described["sources"][name] for name in dataset.sources_of(recording)}
+
+
+def _prepare_missing(writer: PartWriter, workers: int) -> None:
+    todo = [name for name, part in writer.names.items() if Part.open(writer.folder / part) is None]
+    for name in todo:
+        shutil.rmtree(writer.folder / writer.names[name], ignore_errors=True)  # damaged
+    before = len(writer.names) - len(todo)
+    if before:
+        _log.info("%d of %d recordings were prepared before", before, len(writer.names))
+    bad: dict[str, str] = {}
+    ended = _here(writer, todo) if workers == 0 else run_tasks(writer, todo, workers)
+    shown = progress(ended, total=len(todo), what="preparing recordings", unit="recording")
+    try:
+        for name, trouble in shown:
+            if trouble is not None:
+                _log.error("%s", trouble)
+                bad[name] = trouble
+                if len(bad) == _MOST_BAD:
+                    break
+    finally:
+        shown.close()
+        ended.close()
+    if bad:
+        others = f" (also bad: {', '.join(list(bad)[1:])})" if len(bad) > 1 else ""
+        raise InputError(
+            f"{next(iter(bad.values()))}{others} Mend it, or leave it out with "
+            f"--skip={','.join(bad)}, and run again: recordings that were prepared are kept."
+        )
+
+
+def _here(writer: PartWriter, todo: list[str]) -> Iterator[tuple[str, str | None]]:
+    with threadpoolctl.threadpool_limits(1):  # as in a worker, so that the bits are the same
+        for name in todo:
+            yield name, failure(writer, name)
+
+
+def _put_together(
+    path: Path, writer: PartWriter, recordings: Mapping[str, str], metadata: Mapping,
+    split: SplitRule, known: Mapping[str, str] | None,
+) -> WindowStore:
+    parts = {name: Part.open(writer.folder / part) for name, part in writer.names.items()}
+    counts = {name: len(part.labels) for name, part in parts.items()}
+    if not sum(counts.values()):
+        raise InputError("No windows: there is nothing to store. Check recordings and window_s.")
+    if empty := [name for name, count in counts.items() if not count]:
+        _log.warning("no window in %s", ", ".join(empty))
+    repeats = list(counts.values())
+    index = WindowIndex(
+        recordings=np.repeat(list(recordings), repeats),
+        subjects=np.repeat(list(recordings.values()), repeats),
+        labels=np.concatenate([part.labels for part in parts.values()]),
+        start_s=np.concatenate([part.start_s for part in parts.values()]),
+        window_s=metadata["window_s"],
+    )
+    splits = split.assign(index, known)
+    report = {
+        "windows": {name: int(np.count_nonzero(splits == name)) for name in split.sizes},
+        "subjects": {
+            name: np.unique(index.subjects[splits == name]).tolist() for name in split.sizes
+        },
+        "overlap": check_leakage(index, splits, allowed=split.rule == "paper"),
+    }
+    by_part = dict(zip(parts, np.split(splits, np.cumsum(repeats)[:-1]), strict=True))
+
+    def batches() -> Iterator[WindowBatch]:
+        for name in progress(list(parts), what="writing windows", unit="recording"):
+            part = parts[name]
+            for wanted in split.sizes:
+                for some, arrays in part.blocks(np.flatnonzero(by_part[name] == wanted)):
+                    yield WindowBatch(
+                        arrays, part.labels[some], recordings[name], name, wanted, part.start_s[some]
+                    )
+
+    return write_store(path, batches(), metadata, split_report=report, scratch=writer.folder)

@@ -1,0 +1,155 @@
+"""Windows of single recordings on disk, from which a store is put together.
+
+A part is a folder named after everything that decides it, with one .npy file per modality. It is
+renamed into place once it is complete, so a part is whole or absent whenever the process is killed.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxbridge.data.dataset import Dataset
+from jaxbridge.data.store import WindowBatch, check_batch, unwritable
+from model_ports.errors import InputError
+
+# Raised whenever the same inputs would give other windows or another layout.
+_VERSION = 1
+_BLOCK_BYTES = 2**26
+_HEAD = "part.json"
+
+
+def part_name(metadata: Mapping, recording: str, sources: Mapping[str, str]) -> str:
+    """Name of a recording's part.
+
+    Args:
+        metadata: of the data set; its "sources" are left out of account.
+        recording: name.
+        sources: file -> SHA-256 of the files that the recording is read from.
+    """
+    decisive = {key: value for key, value in metadata.items() if key != "sources"}
+    text = json.dumps([_VERSION, decisive, recording, dict(sources)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclasses.dataclass(frozen=True)
+class PartWriter:
+    """Picklable `work` of `worker_pool.run_tasks`: prepares a recording and writes its part.
+
+    Attributes:
+        dataset: whose recordings.
+        class_names: of the data set.
+        folder: of the parts.
+        names: recording -> name of its part.
+    """
+
+    dataset: Dataset
+    class_names: tuple[str, ...]
+    folder: Path
+    names: Mapping[str, str]
+
+    def __call__(self, recording: str) -> None:
+        """Raises `InputError` for a recording that cannot be prepared; then there is no part."""
+        batch = self.dataset.windows(recording)
+        subject = self.dataset.recordings[recording]
+        if (batch.recording, batch.subject) != (recording, subject):
+            raise ValueError(
+                f"windows({recording!r}) returned recording {batch.recording!r} of subject "
+                f"{batch.subject!r}, not of {subject!r}"
+            )
+        if len(batch.labels):
+            check_batch(batch, self.class_names, {})
+        with unwritable(self.folder):
+            _write(self.folder / self.names[recording], batch)
+
+
+def _write(path: Path, batch: WindowBatch) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
+    try:
+        count = len(batch.labels)
+        start_s = np.full(count, np.nan) if batch.start_s is None else batch.start_s
+        arrays = {"label": np.asarray(batch.labels, "<i4"), "start_s": np.asarray(start_s, "<f8")}
+        if count:
+            arrays |= {name: np.asarray(a, "<f4") for name, a in batch.arrays.items()}
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        head = {
+            "modalities": [name for name in batch.arrays if count],
+            "sizes": {f"{name}.npy": (partial / f"{name}.npy").stat().st_size for name in arrays},
+        }
+        (partial / _HEAD).write_text(json.dumps(head))
+        with contextlib.suppress(FileExistsError):
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class Part:
+    """A finished part, opened for reading.
+
+    Attributes:
+        labels: (windows,) int32.
+        start_s: (windows,) float64, NaN where unknown.
+    """
+
+    def __init__(self, path: Path, modalities: list[str]):
+        self._path, self._modalities = path, modalities
+        self.labels: np.ndarray = np.load(path / "label.npy")
+        self.start_s: np.ndarray = np.load(path / "start_s.npy")
+
+    @classmethod
+    def open(cls, path: Path) -> "Part | None":
+        """Returns None where there is no such part, or not all of it."""
+        try:
+            head = json.loads((path / _HEAD).read_text())
+            whole = all((path / f).stat().st_size == size for f, size in head["sizes"].items())
+            return cls(path, head["modalities"]) if whole else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def blocks(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yields some indices and these windows by modality, 64 MB at a time."""
+        arrays = {m: np.load(self._path / f"{m}.npy", mmap_mode="r") for m in self._modalities}
+        window_bytes = sum(array[:1].nbytes for array in arrays.values())
+        length = max(1, _BLOCK_BYTES // max(window_bytes, 1))
+        for at in range(0, len(indices), length):
+            some = indices[at : at + length]
+            yield some, {name: array[some] for name, array in arrays.items()}
+
+
+@contextlib.contextmanager
+def parts_folder(path: Path) -> Iterator[Path]:
+    """The folder of parts beside a store, for one process at a time; kept while it holds parts.
+
+    Raises:
+        InputError: another process has it, or it cannot be written.
+    """
+    import fcntl  # POSIX only
+
+    folder = path.parent / f".{path.name}.parts"
+    with unwritable(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{path} is being prepared by another process. Wait for it, or give another folder."
+            ) from error
+        for partial in (*folder.glob("*.partial-*"), *folder.glob("*.????????")):
+            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        try:
+            yield folder
+        finally:
+            if folder.exists() and not any(file.is_dir() for file in folder.iterdir()):
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
