@@ -201,6 +201,8 @@ def spectrogram_picture(windows: np.ndarray, sampling_rate_hz: float) -> np.ndar
             f"Windows of {windows.shape[-1] / sampling_rate_hz:g} s are too short for a "
             "spectrogram. Choose window_s of 2 s at least."
         )
+    if not len(windows):
+        return np.empty((0, 3, _PICTURE_PIXELS, _PICTURE_PIXELS), np.float32)
     hop = max(1, width // 16)
     power = dsp.spectrogram(windows, sampling_rate_hz, "hann", width, width - hop)[2]
     top = power.max(axis=(1, 2), keepdims=True)
