@@ -480,8 +480,12 @@ class _Run:
         )
         try:
             yield kept
-        finally:
+        except jax.errors.JaxRuntimeError:
+            raise  # perhaps a lost process, which closing would wait for
+        except BaseException:
             kept.close()
+            raise
+        kept.close()
         if hosts.first():
             shutil.rmtree(kept.folder, ignore_errors=True)
 

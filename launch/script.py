@@ -1,6 +1,7 @@
 """How every launch script starts: one clear line and exit code 2 for bad input."""
 
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
@@ -56,6 +57,8 @@ def run(main: Callable[[], None], *, together: bool = False) -> None:
             try:
                 if together and hosts.asked_for():
                     hosts.start()
+                    # Where JAX ends a process because another died, its message is what counts.
+                    faulthandler.disable()
                     if not hosts.first():
                         nowhere = quiet.enter_context(open(os.devnull, "w"))
                         quiet.enter_context(contextlib.redirect_stdout(nowhere))

@@ -14,6 +14,7 @@ from absl import flags
 
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
 from jaxbridge.training import fitting
+from jaxbridge.training.target_cache import CacheSettings
 from launch.script import run
 from tests.jaxbridge import tiny
 
@@ -34,6 +35,8 @@ def main() -> None:
         bridge=BridgeSettings(
             rank=4, num_prototypes=6, epochs=_EPOCHS.value, batch_size=8, learning_rate=1e-2
         ),
+        # Of several processes each writes its share of the targets and reads the others'.
+        cache=CacheSettings("disk" if jax.process_count() > 1 else "device"),
         checkpoint_every=2,
     )
     result = transfer(tiny.windows(), old, new, settings, out=pathlib.Path(_OUT.value))
