@@ -18,17 +18,9 @@ class _Refused(pickle.UnpicklingError):
     pass
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into old pickles: `_codecs.encode`, for this encoding only."""
-    if encoding != "latin1":
-        raise _Refused(f"an encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 _ADMITTED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
 }
 # NumPy moved its modules with version 2; pickles name the one they were written with.
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):

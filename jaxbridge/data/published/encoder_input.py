@@ -38,9 +38,7 @@ class SingleLead:
 
     def __init__(self, encoder: str, missing_leads: str):
         self.recipe = published_recipe(encoder)
-        rows = arrange(
-            ("I",), STANDARD_LEADS, missing_leads, "missing_leads", can_do_without=False
-        )
+        rows = arrange(("I",), STANDARD_LEADS, missing_leads, "ECG-FM", can_do_without=False)
         self._rows = rows if encoder.startswith("ecg_fm") else None
         self.leads = (_ECG_LEAD,) if self._rows is None else STANDARD_LEADS
 

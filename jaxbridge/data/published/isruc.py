@@ -203,14 +203,16 @@ def _opened(function, mat: Path, **options):
     try:
         return function(mat, **options)
     except OSError as error:
-        raise InputError(f"{mat} cannot be read: {error}. Get it again or check its rights.") from error
+        raise InputError(
+            f"{mat} cannot be read or is damaged: {error}. Get it again or check its rights."
+        ) from error
     except NotImplementedError as error:
         raise InputError(
             f"{mat} is a MATLAB 7.3 file; the published ones are MATLAB 5. Get the file again."
         ) from error
     except Exception as error:  # SciPy's reader raises anything on a damaged file
         raise InputError(
-            f"{mat} is damaged or no MATLAB file ({type(error).__name__}: {error}). Get it again."
+            f"{mat} is damaged or no MATLAB 5 file ({type(error).__name__}: {error}). Get it again."
         ) from error
 
 

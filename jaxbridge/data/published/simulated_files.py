@@ -1,9 +1,9 @@
 """Small files in the published layouts, with simulated signals: for tests and dry runs.
 
-What a label means is put into the signals, with spread between people: stress and waking quicken the
-heart and calm its breathing variability; each sleep stage has its rhythm (alpha, theta, spindles,
-delta); a frozen gait trembles at 4 to 7 Hz and loses the alternation of its steps. Signals of one
-person share heartbeats or state. It is a test bed, no model of physiology.
+What a label means is put into the signals, with spread between people: stress quickens the heart and
+calms its breathing variability; sleep slows the heart and has a rhythm for each stage (alpha, theta,
+spindles, delta); a frozen gait trembles at 4 to 7 Hz and loses the alternation of its steps. Signals
+of one person share heartbeats or state. It is a test bed, no model of physiology.
 """
 
 from collections.abc import Sequence
