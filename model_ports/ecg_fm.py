@@ -21,6 +21,7 @@ from model_ports import state_dict as sd
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, check_signal, token_mean
 from model_ports.errors import InputError
+from model_ports.lead_placement import place
 from model_ports.port import Port, Prefix
 from model_ports.recording_checks import check_description, check_samples
 from model_ports.resampling import resample
@@ -138,7 +139,7 @@ class EcgFm(Encoder):
             new_hz=self.config.sampling_rate_hz, method=resampling,
         )
         self.config.check_length(signal.shape[2])
-        return ecg_leads.place(zscore(signal), rows)
+        return place(zscore(signal), rows)
 
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, leads, samples), z-scored at 500 Hz -> (batch, tokens, features)."""

@@ -4,8 +4,6 @@ import itertools
 import re
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from model_ports.errors import InputError
@@ -98,9 +96,3 @@ def arrange(
         elif missing_leads != "none":
             rows.append(next(turn) if missing_leads == "repeat" else -1)
     return np.array(rows, np.int32)
-
-
-@jax.jit
-def place(signal: jax.Array, rows: np.ndarray) -> jax.Array:
-    """(batch, leads, samples) -> (batch, places, samples), by the rows of `arrange`."""
-    return jnp.where(rows[:, None] < 0, 0, signal[:, rows])

@@ -20,6 +20,7 @@ from model_ports import state_dict as sd
 from model_ports import wav2vec2 as w2v
 from model_ports.encoder import Encoder, check_signal
 from model_ports.errors import InputError
+from model_ports.lead_placement import place
 from model_ports.port import Port, Prefix
 from model_ports.recording_checks import check_description, check_samples
 from model_ports.scaling import to_unit_peak
@@ -116,7 +117,7 @@ class HubertEcg(Encoder):
             to_unit_peak(given.signal), old_hz=given.sampling_rate_hz,
             new_hz=self.config.sampling_rate_hz, resampling=resampling,
         )
-        signal = ecg_leads.place(signal, rows)
+        signal = place(signal, rows)
         signal = signal.reshape(len(signal), -1)
         self.config.check_length(signal.shape[1])
         return signal
