@@ -13,6 +13,7 @@ from jaxbridge.data.published.fog import Fog
 from jaxbridge.data.published.isruc import Isruc
 from jaxbridge.data.published.wesad import Wesad
 from jaxbridge.data.recipes import recipe
+from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.splits import RULES, SplitRule
 from jaxbridge.data.store import WindowStore
 from model_ports.errors import InputError
@@ -26,10 +27,14 @@ _SPLITS = {
     "isruc": ("subject", {"train": 33, "val": 11, "pair": 33, "test": 22}),
     "fog": ("time_block", {"train": 33 / 99, "val": 11 / 99, "pair": 33 / 99, "test": 22 / 99}),
 }
+_DESCRIBED = ("subject", {"train": 0.4, "val": 0.1, "pair": 0.3, "test": 0.2})
+_UNLABELLED = ("subject", {"pair": 1.0})
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 DATASET = flags.DEFINE_enum("dataset", "eegmat", list(_READERS), "Layout of the files.")
-DATA = flags.DEFINE_string("data", None, "Folder with the recordings.")
+DATA = flags.DEFINE_string(
+    "data", None, "Folder with the recordings; or a .yaml that describes any recordings."
+)
 _CLASSES = flags.DEFINE_integer("classes", None, "Classes: 2 or 3 for wesad, 2 or 5 for isruc.")
 _WINDOW_S = flags.DEFINE_float("window_s", None, "Length of a window in seconds.")
 _STEP_S = flags.DEFINE_float("step_s", None, "From one window's start to the next, in seconds.")
@@ -85,6 +90,10 @@ def dataset(encoders: Mapping[str, str]) -> Dataset:
         )
     given = {"window_s": _WINDOW_S.value, "step_s": _STEP_S.value, "classes": _CLASSES.value}
     settings = {name: value for name, value in given.items() if value is not None}
+    if _is_description(DATA.value):
+        if settings:
+            raise InputError(f"--{next(iter(settings))} is stated in {DATA.value}: leave it out.")
+        return Recordings.from_yaml(DATA.value)
     known = reader.__dataclass_fields__
     if unknown := [name for name in settings if name not in known]:
         raise InputError(f"--{unknown[0]} is not for {DATASET.value}: leave it out.")
@@ -103,6 +112,10 @@ def dataset(encoders: Mapping[str, str]) -> Dataset:
     return reader(DATA.value, **settings)
 
 
+def _is_description(data: str | None) -> bool:
+    return data is not None and data.endswith((".yaml", ".yml"))
+
+
 def _encoder(encoders: Mapping[str, str], modality: str) -> str:
     if modality not in encoders:
         raise InputError(
@@ -118,7 +131,11 @@ def split_rule(seed: int, pair_fraction: float = 1.0) -> SplitRule:
     Raises:
         InputError: sizes that cannot be read, or a rule that is not possible.
     """
-    rule, sizes = _SPLITS[DATASET.value]
+    if _is_description(DATA.value):
+        labelled = Recordings.from_yaml(DATA.value).description.labels.source != "none"
+        rule, sizes = _DESCRIBED if labelled else _UNLABELLED
+    else:
+        rule, sizes = _SPLITS[DATASET.value]
     rule = _SPLIT.value or rule
     return SplitRule(
         _sizes(_SIZES.value) if _SIZES.value else sizes, rule, seed, _GUARD_S.value,

@@ -1,6 +1,7 @@
 """Makes a window store from a data set.
 
     python -m launch.prepare --dataset=eegmat --data=DIR --out=DIR
+    python -m launch.prepare --data=study.yaml --out=DIR          anybody's recordings, described
     python -m launch.prepare --dataset=wesad            where to get the files, and how they must lie
 
 Killed, it goes on where it was when it is run again; with the same flags and files it finds its store

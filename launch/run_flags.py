@@ -6,12 +6,14 @@ The same flags give the same settings, so that one goes on in the run folder of 
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Mapping
 
 from absl import flags
 from flax import nnx
 
 import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
+from jaxbridge.data.recipes import recipe
 from jaxbridge.data.splits import PairSubset
 from jaxbridge.data.store import WindowStore
 from jaxbridge.training import losses, trainable
@@ -127,6 +129,18 @@ def _encoder(name: str, weights: str | None, seed: int) -> mp.Encoder:
     return mp.create(name, rngs=nnx.Rngs(seed), dtype=_DTYPE.value, **overrides)
 
 
+def _check_encoders(store: WindowStore, of: Mapping[str, str]) -> None:
+    """Refuses windows of described recordings that were preprocessed for other encoders."""
+    modalities = store.metadata.get("modalities", {})
+    for modality, encoder in of.items():
+        made_for = modalities.get(modality, {}).get("preprocessing", {}).get("encoder")
+        if made_for is not None and recipe(made_for) != recipe(encoder):
+            raise InputError(
+                f"the windows of {modality} were made for {made_for}, not for {encoder}: name that "
+                "encoder, or change the description and prepare anew."
+            )
+
+
 def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSettings:
     """Returns what the flags ask for; no position stands for a scan."""
     return TransferSettings(
@@ -173,10 +187,11 @@ def windows(folder: pathlib.Path, seed: int) -> WindowStore | PairSubset:
     """
     if (_STORE.value is None) == (DATA.value is None):
         raise InputError("give either --data (recordings) or --store (windows prepared before).")
+    of = {_OLD_MODALITY.value: _OLD.value, _NEW_MODALITY.value: _NEW.value}
     if _STORE.value is not None:
         store = WindowStore.open(_STORE.value)
     else:
-        of = {_OLD_MODALITY.value: _OLD.value, _NEW_MODALITY.value: _NEW.value}
         store = shared_store(lambda: prepared(folder / "windows", of, seed)[0])
+    _check_encoders(store, of)
     fraction = PAIR_FRACTION.value
     return store if fraction == 1 else PairSubset(store, fraction, seed)

@@ -42,7 +42,7 @@ def prepare(
     The store's windows lie by recording, within it by split in the order of `split.sizes`, within
     that by time. Windows without a split are not stored; where the rule knows them beforehand, their
     recordings are not even read. `store.split_report` has "windows" (per split), "subjects" (names
-    per split) and "overlap" (see `check_leakage`).
+    per split), "overlap" (see `check_leakage`) and "notes" (per recording, see `WindowBatch`).
 
     Args:
         path: folder of the store.
@@ -160,6 +160,7 @@ def _put_together(
             name: np.unique(index.subjects[splits == name]).tolist() for name in split.sizes
         },
         "overlap": check_leakage(index, splits, allowed=split.rule == "paper"),
+        "notes": {name: part.notes for name, part in parts.items() if part.notes},
     }
     by_part = dict(zip(parts, np.split(splits, np.cumsum(repeats)[:-1]), strict=True))
 

@@ -21,7 +21,7 @@ from jaxbridge.data.store import WindowBatch, check_batch, unwritable
 from model_ports.errors import InputError
 
 # Raised whenever the same inputs would give other windows or another layout.
-_VERSION = 1
+_VERSION = 2
 _BLOCK_BYTES = 2**26
 _HEAD = "part.json"
 
@@ -82,6 +82,7 @@ def _write(path: Path, batch: WindowBatch) -> None:
             np.save(partial / f"{name}.npy", array)
         head = {
             "modalities": [name for name in batch.arrays if count],
+            "notes": dict(batch.notes or {}),
             "sizes": {f"{name}.npy": (partial / f"{name}.npy").stat().st_size for name in arrays},
         }
         (partial / _HEAD).write_text(json.dumps(head))
@@ -97,10 +98,11 @@ class Part:
     Attributes:
         labels: (windows,) int32.
         start_s: (windows,) float64, NaN where unknown.
+        notes: of the batch, see `WindowBatch`.
     """
 
-    def __init__(self, path: Path, modalities: list[str]):
-        self._path, self._modalities = path, modalities
+    def __init__(self, path: Path, modalities: list[str], notes: Mapping):
+        self._path, self._modalities, self.notes = path, modalities, notes
         self.labels: np.ndarray = np.load(path / "label.npy")
         self.start_s: np.ndarray = np.load(path / "start_s.npy")
 
@@ -110,7 +112,7 @@ class Part:
         try:
             head = json.loads((path / _HEAD).read_text())
             whole = all((path / f).stat().st_size == size for f, size in head["sizes"].items())
-            return cls(path, head["modalities"]) if whole else None
+            return cls(path, head["modalities"], head["notes"]) if whole else None
         except (OSError, ValueError, KeyError):
             return None
 
