@@ -9,9 +9,14 @@ without it only ours are measured.
 --what=scan: capture of all layers, probes and CKA beside the reference's way of selecting, and how
 time and memory grow.
 
+--what=train: a bridge's training step in three published directions beside the reference's, which
+--reference_bench runs from a checkout of BioX-Bridge under --reference.
+
 --what=billion: a bridge between two encoders of a billion parameters, compiled for several devices
 and never allocated: what would each device need? Without several,
 XLA_FLAGS=--xla_force_host_platform_device_count=8 simulates them.
+
+--what=representations: signals drawn as pictures, 64 at a time, beside Matplotlib.
 """
 
 import pathlib
@@ -21,13 +26,19 @@ import time
 from absl import flags
 
 import model_ports as mp
-from launch.benchmarks import encoders, scan
+from launch.benchmarks import encoders, representations, scan, train
 from launch.script import run
 
-_WHAT = flags.DEFINE_enum("what", None, ["encoders", "scan", "billion"], "What to measure.")
+_WHAT = flags.DEFINE_enum(
+    "what", None, ["encoders", "scan", "billion", "representations", "train"], "What to measure."
+)
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
 _REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of the originals.")
+_REFERENCE_BENCH = flags.DEFINE_string(
+    "reference_bench", "../shared/reference_bench.py", "train: the script that runs the reference."
+)
+_DIRECTIONS = flags.DEFINE_list("directions", None, "train: published directions to run.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results as JSON and CSV.")
 _LARGEST = flags.DEFINE_integer(
     "largest", 1_000_000, "scan: windows of the largest streamed CKA.", lower_bound=1000
@@ -39,7 +50,7 @@ _THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lowe
 
 def main() -> None:
     if _WHAT.value is None:
-        raise mp.InputError("--what is needed: encoders, scan or billion.")
+        raise mp.InputError("--what is needed: encoders, scan, billion, representations or train.")
     start = time.monotonic()
 
     def tell(what: str) -> None:
@@ -54,6 +65,15 @@ def main() -> None:
         from launch.benchmarks import billion  # the others leave JAX to their workers
 
         measured, settings = billion, billion.Settings()
+    elif _WHAT.value == "representations":
+        measured, settings = representations, representations.Settings(
+            rounds=_REPEATS.value, threads=_THREADS.value,
+        )
+    elif _WHAT.value == "train":
+        measured, settings = train, train.Settings(
+            reference=_reference(), reference_bench=_REFERENCE_BENCH.value,
+            directions=_directions(), rounds=_REPEATS.value, threads=_THREADS.value,
+        )
     else:
         measured, settings = scan, scan.Settings(
             reference=_reference(), rounds=_REPEATS.value, largest=_LARGEST.value,
@@ -79,6 +99,18 @@ def _batches() -> tuple[int, ...]:
     if not all(text.isdigit() and int(text) for text in _BATCHES.value):
         raise mp.InputError(f"--batches={','.join(_BATCHES.value)} must be numbers above 0.")
     return tuple(sorted({int(text) for text in _BATCHES.value}))
+
+
+def _directions() -> tuple[str, ...]:
+    measured = tuple(dict.fromkeys(case.direction for case in train.CASES))
+    chosen = tuple(_DIRECTIONS.value or measured)
+    if unknown := sorted(set(chosen) - set(measured)):
+        raise mp.InputError(
+            f"--directions has {', '.join(unknown)}; measured are {', '.join(measured)}."
+        )
+    if _REFERENCE.value and not pathlib.Path(_REFERENCE_BENCH.value).is_file():
+        raise mp.InputError(f"--reference_bench={_REFERENCE_BENCH.value} is no file.")
+    return chosen
 
 
 def _reference() -> str | None:

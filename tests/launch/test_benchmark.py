@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, its flags, and one encoder measured for real."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -127,3 +128,16 @@ def test_a_scan_row_compares_scaled_medians():
     assert (row.times_faster, row.times_faster_cpu) == (30.0, 18.0)
     assert row.peak_mb == 1024
     assert "12 layers" in scan.line(row) and "x 12" in scan.line(row)
+
+
+def test_one_representation_beside_matplotlib(tmp_path):
+    from launch.benchmarks import representations
+
+    settings = representations.Settings(batch=2, samples=300, rounds=2, threads=1)
+    row = representations._row(settings, "recurrence")
+    assert (row.representation, row.batch, row.samples, row.rounds) == ("recurrence", 2, 300, 2)
+    assert 0 < row.ours_s < 60 and 0 < row.slow_s < 60
+    report = {"machine": "here", "rows": [dataclasses.asdict(row)]}
+    representations.write(report, tmp_path)
+    assert "recurrence" in (tmp_path / "representations.csv").read_text()
+    assert representations.table(report).endswith("here")
