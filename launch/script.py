@@ -22,6 +22,11 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         print(f"error: {error}\nSee --help for the flags of this script.", file=sys.stderr)
         sys.exit(2)
+    return rest
+
+
+def _parse_flags_only(argv: list[str]) -> list[str]:
+    rest = _parse(argv)
     if len(rest) > 1:
         print(
             f"error: unexpected argument {rest[1]!r}; flags are written --name=value.",
@@ -42,17 +47,17 @@ def _show_log() -> None:
     log.propagate = False
 
 
-def run(main: Callable[[], None], *, together: bool = False) -> None:
+def run(main: Callable[..., None], *, together: bool = False, arguments: bool = False) -> None:
     """Parses absl flags and calls `main`; `InputError` is printed and exits with code 2.
 
     Args:
         main: the script.
+        arguments: `main` is given the list of words that are no flags; else there may be none.
         together: it can run in several processes at once. Where the launcher started several, they
             join under `jax.distributed`, and the first one alone talks.
     """
 
     def guarded(argv: list[str]) -> None:
-        del argv
         with contextlib.ExitStack() as quiet:
             try:
                 if together and hosts.asked_for():
@@ -64,7 +69,7 @@ def run(main: Callable[[], None], *, together: bool = False) -> None:
                         quiet.enter_context(contextlib.redirect_stdout(nowhere))
                         quiet.enter_context(contextlib.redirect_stderr(nowhere))
                 _show_log()
-                main()
+                main(*([argv[1:]] if arguments else []))
                 hosts.barrier()  # a process that leaves early would look lost
             except InputError as error:
                 _leave(f"error: {error}", 2)
@@ -78,7 +83,7 @@ def run(main: Callable[[], None], *, together: bool = False) -> None:
                     "kept.", 1,
                 )
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=_parse if arguments else _parse_flags_only)
 
 
 def _leave(message: str, code: int) -> None:

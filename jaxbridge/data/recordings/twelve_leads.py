@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxbridge.data.recordings.description import Modality
+from model_ports import ecg_leads
 
 
 def rows(modality: Modality, leads: Sequence[str], where: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -28,8 +29,6 @@ def rows(modality: Modality, leads: Sequence[str], where: str) -> tuple[tuple[st
     single = len(leads) == 1 and modality.missing_leads is None and wanted == "fewer"
     if wanted is None or single:
         return tuple(leads), np.arange(len(leads))
-    from model_ports import ecg_leads  # brings JAX, which most workers can do without
-
     names = ecg_leads.standard_names(leads, where)
     found = ecg_leads.arrange(
         names, ecg_leads.STANDARD_LEADS, modality.missing_leads, where,
