@@ -76,8 +76,19 @@ def _classification_loss(model, batch):
     return losses.cross_entropy(logits, batch["label"]), batch["weight"]
 
 
-def _data(inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Mapping[str, np.ndarray]:
+def supervised_batch(
+    inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> Mapping[str, np.ndarray]:
+    """Returns what a supervised trainer takes: inputs, labels, and weights from one per class."""
     return {"input": inputs, "label": labels.astype(np.int32), "weight": weights[labels]}
+
+
+def supervised_trainer(module: nnx.Module, settings: HeadSettings) -> engine.Trainer:
+    """Returns a trainer of all of a module, inputs -> logits, on labels."""
+    return engine.Trainer(
+        module, _classification_loss, engine.labels(module, lambda path: True),
+        optax.adam(settings.learning_rate),
+    )
 
 
 def fit_head(
@@ -107,13 +118,10 @@ def fit_head(
     if not settings.standardise:
         mean, std = np.zeros_like(mean), np.ones_like(std)
     head = TaskHead(features.shape[1], num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
-    trainer = engine.Trainer(
-        head, _classification_loss, engine.labels(head, lambda path: True),
-        optax.adam(settings.learning_rate),
-    )
+    trainer = supervised_trainer(head, settings)
     curve = fit(
-        trainer, _data((features - mean) / std, labels, weights),
-        _data((val[0] - mean) / std, val[1], weights), epochs=settings.epochs,
+        trainer, supervised_batch((features - mean) / std, labels, weights),
+        supervised_batch((val[0] - mean) / std, val[1], weights), epochs=settings.epochs,
         batch_size=min(settings.batch_size, len(labels)), seed=seed, keep_best=True, what=what,
         on_epoch=on_epoch,
     )
@@ -141,12 +149,9 @@ def fit_unfrozen(
     _, width = encoder.layer_shape(encoder.num_layers, (1, *signals.shape[1:]))
     head = TaskHead(width, num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
     teacher = Teacher(encoder, head)
-    trainer = engine.Trainer(
-        teacher, _classification_loss, engine.labels(teacher, lambda path: True),
-        optax.adam(settings.learning_rate),
-    )
+    trainer = supervised_trainer(teacher, settings)
     curve = fit(
-        trainer, _data(signals, labels, weights), _data(val[0], val[1], weights),
+        trainer, supervised_batch(signals, labels, weights), supervised_batch(val[0], val[1], weights),
         epochs=settings.epochs, batch_size=min(settings.batch_size, len(labels)), seed=seed,
         keep_best=True, what=what, checkpoints=checkpoints, on_epoch=on_epoch,
     )

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from jaxbridge.features import checks as feature_checks
 from jaxbridge.selection.cka import linear_cka
+from jaxbridge.statistics.confusion import balanced_accuracy, macro_f1
 from model_ports.errors import InputError
 
 LEVEL = 0.95
@@ -165,21 +166,8 @@ def probe_draws(
     shape = (len(predictions), classes, classes)
     counts = hit.sum(axis=2).reshape(1, *shape)
     drawn = draws.sums(hit).reshape(-1, *shape)
-    score = {"macro_f1": _macro_f1, "balanced_accuracy": _balanced_accuracy}[criterion]
+    score = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}[criterion]
     return score(counts)[0], score(drawn)
-
-
-def _macro_f1(confusion: np.ndarray) -> np.ndarray:
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    both = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-    f1 = np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0)
-    return f1.sum(axis=-1) / (both > 0).sum(axis=-1)
-
-
-def _balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    hits, true = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1)
-    recall = np.divide(hits, true, out=np.zeros(true.shape), where=true > 0)
-    return recall.sum(axis=-1) / (true > 0).sum(axis=-1)
 
 
 def cka_draws(new: ArrayLike, old: ArrayLike, draws: Draws) -> tuple[np.ndarray, np.ndarray]:

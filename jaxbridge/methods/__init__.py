@@ -1,0 +1,69 @@
+"""Methods behind one interface: the bridge, its baselines, bounds and controls.
+
+    data = StudyData.prepare(windows, old, new, settings, out="runs/study/data/seed_0")
+    for name in methods.available():
+        fitted = methods.method(name).fit(data, seed=0)
+        logits = fitted.logits(data, windows.indices("test"))
+        cost = fitted.cost(data)
+
+Settings are fields: `dataclasses.replace(methods.method("KD"), name="KD, T = 4", temperature=4.0)`.
+"""
+
+from jaxbridge.methods.adapters import Adapters
+from jaxbridge.methods.bridge import Bridge, HeadBridge, RandomBridge, ShuffledPairs
+from jaxbridge.methods.contrast import Contrast
+from jaxbridge.methods.cost import Cost
+from jaxbridge.methods.distillation import Distillation
+from jaxbridge.methods.gradient import Optimisation
+from jaxbridge.methods.last_layer import Coral, Procrustes
+from jaxbridge.methods.method import Fitted, Method
+from jaxbridge.methods.oracle import Oracle
+from jaxbridge.methods.stitching import Stitching
+from jaxbridge.methods.study_data import StudyData
+from jaxbridge.methods.teacher import TeacherMethod
+from jaxbridge.methods.translation import Translation
+from jaxbridge.teacher import HeadSettings
+from model_ports.errors import InputError
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        TeacherMethod(),
+        Bridge(),
+        Distillation(),
+        Contrast(),
+        Adapters(),
+        Translation(),
+        Stitching(),
+        Procrustes(),
+        Coral(),
+        HeadBridge(),
+        RandomBridge(),
+        ShuffledPairs(),
+        Oracle(),
+        Oracle("oracle, unfrozen", HeadSettings(unfrozen=True, learning_rate=1e-4, epochs=50)),
+    )
+}
+
+
+def available() -> tuple[str, ...]:
+    """Returns the names of all methods."""
+    return tuple(METHODS)
+
+
+def method(name: str) -> Method:
+    """Returns a method with its default settings.
+
+    Raises:
+        InputError: no such method.
+    """
+    if name not in METHODS:
+        raise InputError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+__all__ = [
+    "METHODS", "Adapters", "Bridge", "Contrast", "Coral", "Cost", "Distillation", "Fitted",
+    "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes", "RandomBridge",
+    "ShuffledPairs", "Stitching", "StudyData", "TeacherMethod", "Translation", "available", "method",
+]

@@ -1,0 +1,130 @@
+"""The product's own bridge, and its controls."""
+
+import dataclasses
+import math
+import pathlib
+from typing import ClassVar
+
+import jax
+import numpy as np
+
+from jaxbridge.bridged_model import BridgedModel, Position
+from jaxbridge.methods.cost import count_parameters, step_program
+from jaxbridge.methods.gradient import EpochSeconds, checkpoints
+from jaxbridge.methods.method import Fitted, Method
+from jaxbridge.methods.study_data import StudyData
+from jaxbridge.training.bridging import BridgeSettings, bridge_trainer, target_kind, trained_labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Bridge(Method):
+    """A bridge trained on the pairs (BioX-Bridge, arXiv 2510.02276).
+
+    Attributes:
+        settings: None for those of the shared data.
+        position: (m, l); None for that of the shared data.
+    """
+
+    name: str = "bridge"
+    settings: BridgeSettings | None = None
+    position: tuple[int, int] | None = None
+
+    def capture(self, data: StudyData) -> None:
+        model = self._untrained(data, 0)
+        data.targets(target_kind(model.old, model.position, self._settings(data).location))
+
+    def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
+        settings, model = self._settings(data), self._untrained(data, seed)
+        moves = _moves(model, settings)
+        order, seconds = self._order(data, seed), EpochSeconds()
+        about = {"method": dataclasses.asdict(self), "seed": seed}
+        with checkpoints(folder, data, about) as kept:
+            trained, curve = data.train(
+                model, settings, seed=seed, order=order, what=f"training {self.name}",
+                checkpoints=kept, on_epoch=seconds.add,
+            )
+        return Fitted(
+            trained, "new", *count_parameters(trained, data.shapes[0], moves),
+            program=_step(data, model, settings),
+            train_samples=len(curve) * len(data.pair), curve=curve, epoch_s=seconds.median(),
+            details={"position": list(model.position)},
+        )
+
+    def _settings(self, data: StudyData) -> BridgeSettings:
+        settings = self.settings or data.settings.bridge
+        return dataclasses.replace(
+            settings, batch_size=min(settings.batch_size, len(data.pair))
+        )
+
+    def _position(self, data: StudyData) -> Position:
+        return Position(*(self.position or data.position))
+
+    def _order(self, data: StudyData, seed: int) -> np.ndarray | None:
+        del data, seed
+        return None
+
+    def _untrained(self, data: StudyData, seed: int) -> BridgedModel:
+        return data.untrained(self._position(data), self._settings(data), seed=seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadBridge(Bridge):
+    """A bridge into the head itself: no layer of the old encoder runs."""
+
+    name: str = "head-only bridge"
+
+    def _position(self, data: StudyData) -> Position:
+        return Position(super()._position(data).m, data.teacher.encoder.num_layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffledPairs(Bridge):
+    """The bridge on pairs that do not belong together, which must fall to chance."""
+
+    name: str = "bridge, shuffled pairs"
+    is_control: ClassVar[bool] = True
+
+    def _order(self, data: StudyData, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).permutation(len(data.pair))
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomBridge(Bridge):
+    """A bridge that is not trained.
+
+    Its second factor, zeros where training starts, is drawn uniformly within +-1/sqrt(rank): zeros
+    would give every window the same prediction.
+    """
+
+    name: str = "random bridge"
+    is_control: ClassVar[bool] = True
+
+    def capture(self, data: StudyData) -> None:
+        del data
+
+    def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
+        model = self._untrained(data, seed)
+        factor = model.bridge.low_rank_b
+        bound = 1 / math.sqrt(factor.shape[0])
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        factor.set_value(jax.random.uniform(key, factor.shape, minval=-bound, maxval=bound))
+        return Fitted(
+            model, "new", *count_parameters(model, data.shapes[0], lambda path: False),
+            details={"position": list(model.position)},
+        )
+
+
+def _moves(model: BridgedModel, settings: BridgeSettings):
+    """Tells by path within the whole model what training moves."""
+    labels = trained_labels(model, settings)
+    return lambda path: labels.get(path.removeprefix("suffix."), "frozen") != "frozen"
+
+
+def _step(data: StudyData, model: BridgedModel, settings: BridgeSettings):
+    rows = np.arange(settings.batch_size)
+    inputs = data.bridge_inputs(model, settings)["pair"]
+    targets = data.targets(target_kind(model.old, model.position, settings.location))
+    batch = {name: values[rows] for name, values in inputs.items()}
+    steps = settings.epochs * -(-len(data.pair) // settings.batch_size)
+    trainer = bridge_trainer(model, settings, steps=steps)
+    return step_program(trainer, {**batch, "target": targets.rows(data.target_rows("pair")[rows])})

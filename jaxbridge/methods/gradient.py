@@ -1,0 +1,143 @@
+"""Training by gradients, for all methods that do: one engine, one kind of checkpoints."""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxbridge.methods.cost import Program, step_program
+from jaxbridge.methods.study_data import StudyData
+from jaxbridge.training import engine
+from jaxbridge.training.checkpoints import TrainingCheckpoints
+from jaxbridge.training.engine import Loss, Rows
+from jaxbridge.training.fitting import Epoch, EpochReport, fit
+from model_ports.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimisation:
+    """How a method's parameters move, by Adam.
+
+    Attributes:
+        learning_rate: constant.
+        epochs: passes over the pairs; None for as many as the bridge.
+        batch_size: windows per step; None for as many as the bridge.
+        keep: the "last" state or that of the "best" validation loss, which reads no labels.
+    """
+
+    learning_rate: float = 1e-4
+    epochs: int | None = None
+    batch_size: int | None = None
+    keep: Literal["last", "best"] = "best"
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate}; it must be positive.")
+        if self.keep not in ("last", "best"):
+            raise InputError(f"keep is {self.keep!r}; use 'last' or 'best'.")
+
+
+class Trained(NamedTuple):
+    """A training run's result and what it took.
+
+    Attributes:
+        module: a trained copy.
+        trained: paths of the leaves that moved.
+        program: one step.
+        samples: windows gone through.
+        curve: losses.
+        epoch_s: median seconds of an epoch after the first, NaN if there is one.
+    """
+
+    module: Any
+    trained: frozenset[str]
+    program: Program
+    samples: int
+    curve: list[Epoch]
+    epoch_s: float
+
+
+def train(
+    data: StudyData, module: nnx.Module, loss: Loss, trainable: Callable[[str], bool],
+    rows: Mapping[str, Rows], optimisation: Optimisation, *, seed: int, what: str,
+    folder: pathlib.Path | None, about: Mapping[str, Any],
+) -> Trained:
+    """Trains on the pair windows; of the trainable leaves, those that the loss depends on.
+
+    Args:
+        data: shared data.
+        module: as it starts; it is left as it is.
+        loss: see `jaxbridge.training.engine.Loss`.
+        trainable: tells by path what may move.
+        rows: "pair" and "val" -> what reads their rows.
+        optimisation: see `Optimisation`.
+        seed: fixes the order of windows.
+        what: for progress and messages.
+        folder: see `Method.fit`.
+        about: what decides the result beside `data` and `seed`, for the checkpoints.
+    """
+    bridge = data.settings.bridge
+    epochs = optimisation.epochs or bridge.epochs
+    batch_size = min(optimisation.batch_size or bridge.batch_size, len(data.pair))
+    batch = rows["pair"](np.arange(batch_size))
+    used = engine.reached(
+        module, loss,
+        {name: jax.ShapeDtypeStruct(values.shape, values.dtype) for name, values in batch.items()},
+    )
+    labels = engine.labels(module, lambda path: path in used and trainable(path))
+    trainer = engine.Trainer(module, loss, labels, optax.adam(optimisation.learning_rate))
+    program, seconds = step_program(trainer, batch), EpochSeconds()
+    with checkpoints(folder, data, {**about, "seed": seed, "what": what}) as kept:
+        curve = fit(
+            trainer, data.source(trainer, "pair", rows["pair"]),
+            data.source(trainer, "val", rows["val"]), epochs=epochs, batch_size=batch_size,
+            seed=seed, keep_best=optimisation.keep == "best", what=what, checkpoints=kept,
+            on_epoch=seconds.add,
+        )
+    trained = frozenset(path for path, label in labels.items() if label != "frozen")
+    return Trained(
+        trainer.module(), trained, program, len(curve) * len(data.pair), curve, seconds.median()
+    )
+
+
+class EpochSeconds:
+    """Collects how long epochs took."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def add(self, report: EpochReport) -> None:
+        self._seconds.append(report.seconds)
+
+    def median(self) -> float:
+        """Returns the median of all but the first, NaN if there are none."""
+        return float(np.median(self._seconds[1:])) if len(self._seconds) > 1 else float("nan")
+
+
+@contextlib.contextmanager
+def checkpoints(
+    folder: pathlib.Path | None, data: StudyData, about: Mapping[str, Any]
+) -> Iterator[TrainingCheckpoints | None]:
+    """Yields checkpoints that outlive a kill and are gone when training is done; None without folder.
+
+    Raises:
+        InputError: the folder holds the state of another training.
+    """
+    if folder is None:
+        yield None
+        return
+    kept = TrainingCheckpoints(
+        folder / "training", {**data.identity(), **about}, every=data.settings.checkpoint_every
+    )
+    try:
+        yield kept
+    finally:
+        kept.close()
+    shutil.rmtree(kept.folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Whether a difference can be believed: folds, intervals, paired tests, calibration, tidy tables."""
