@@ -181,22 +181,34 @@ class Isruc:
         shapes = {name: content[name].shape for name in wanted if name in content}
         epochs = _check_shapes(shapes, mat)
         labels = _classes(read_stages(stages, epochs), self.classes)
-        night = np.stack([_numbers(content[name], name, mat).reshape(-1) for name in wanted])
-        del content
-        check_signal(night, SAMPLING_RATE_HZ, wanted, str(mat))
         arrays = {
-            "eeg": layout(_by_epoch(night[:-1], self._eeg, mat), self._eeg),
-            "ecg": self._ecg.layout(_by_epoch(night[-1:], self._ecg.recipe, mat)),
+            "eeg": layout(_by_epoch(content, EEG_CHANNELS, mat, self._eeg), self._eeg),
+            "ecg": self._ecg.layout(_by_epoch(content, (ECG_CHANNEL,), mat, self._ecg.recipe)),
         }
         start_s = EPOCH_S * np.arange(epochs)
         return WindowBatch(arrays, labels, recording, recording, start_s=start_s)
 
 
-def _by_epoch(night: np.ndarray, recipe: Recipe, mat: Path) -> np.ndarray:
-    """(channels, samples) in uV -> (epochs, channels, samples), each epoch prepared on its own."""
-    rows = filtered(night.reshape(-1, _EPOCH_SAMPLES), SAMPLING_RATE_HZ, recipe, str(mat))
-    rows = zscore(rows) if recipe.normalise == "recording" else rows * recipe.unit_scale
-    return rows.reshape(len(night), -1, rows.shape[-1]).swapaxes(0, 1)
+def _by_epoch(
+    content: dict[str, np.ndarray], channels: Sequence[str], mat: Path, recipe: Recipe
+) -> np.ndarray:
+    """Takes channels (epochs, samples) out of `content`: (epochs, channels, samples) float32.
+
+    Each epoch is prepared on its own.
+    """
+    out = None
+    for place, name in enumerate(channels):
+        rows = content.pop(name)
+        if rows.dtype.kind not in "iuf":
+            raise InputError(f"{mat}: {name} holds no real numbers. Get the file again.")
+        rows = rows.astype(np.float64, order="C", copy=False)
+        check_signal(rows.reshape(1, -1), SAMPLING_RATE_HZ, [name], str(mat))
+        rows = filtered(rows, SAMPLING_RATE_HZ, recipe, str(mat))
+        rows = zscore(rows) if recipe.normalise == "recording" else rows * recipe.unit_scale
+        if out is None:
+            out = np.empty((len(rows), len(channels), rows.shape[-1]), np.float32)
+        out[:, place] = rows
+    return out
 
 
 def _opened(function, mat: Path, **options):
@@ -232,12 +244,6 @@ def _check_shapes(shapes: Mapping[str, tuple], mat: Path) -> int:
                 f"again, or leave {mat.stem} out."
             )
     return epochs
-
-
-def _numbers(channel: np.ndarray, name: str, mat: Path) -> np.ndarray:
-    if channel.dtype.kind not in "iuf":
-        raise InputError(f"{mat}: {name} holds no real numbers. Get the file again.")
-    return channel.astype(np.float64)
 
 
 def read_stages(path: Path, epochs: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def write_wesad(
     minutes: float = 1.5,
     seed: int = 0,
 ) -> None:
-    """Writes `Sk/Sk.pkl` per subject, all sensors in it; about 10 MB per minute.
+    """Writes `Sk/Sk.pkl` per subject, all sensors in it; about 8 MB per subject and minute.
 
     Args:
         folder: made where it does not exist.
@@ -89,7 +89,7 @@ def write_isruc(
     minutes: float = 10.0,
     seed: int = 0,
 ) -> None:
-    """Writes `ExtractedChannels/subjectK.mat` and `RawData/K/K_1.txt`; about 1 MB per minute.
+    """Writes `ExtractedChannels/subjectK.mat` and `RawData/K/K_1.txt`; about 1 MB per subject and minute.
 
     Args:
         folder: made where it does not exist.
@@ -127,7 +127,7 @@ def write_fog(
     minutes: float = 1.0,
     seed: int = 0,
 ) -> None:
-    """Writes `FilteredData/SSS/[OFF_k/]task_n.txt`; about 13 MB per minute.
+    """Writes `FilteredData/SSS/[OFF_k/]task_n.txt`; about 10 MB per file and minute.
 
     Args:
         folder: made where it does not exist.

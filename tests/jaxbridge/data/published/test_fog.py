@@ -14,7 +14,7 @@ from jaxbridge.data.published.simulated_files import write_fog
 from model_ports.errors import InputError
 from tests.jaxbridge.data.published import slow
 
-# As METHOD.md lists them, counted from 0: leads F3 F4 C3 C4 O1 O2 of 25 from column 2 on.
+# As BioX-Bridge counts them, from 0: leads F3 F4 C3 C4 O1 O2 of 25 from column 2 on.
 EEG = [2 + lead for lead in (2, 3, 4, 5, 8, 9)]
 EMG = {"001": [27, 28, 31], "008/OFF_1": [27, 28, 31], "008/OFF_2": [27, 31, 28], "009": [28, 27, 30],
        "012": [28, 27, 31]}
