@@ -89,7 +89,7 @@ def write_isruc(
     minutes: float = 10.0,
     seed: int = 0,
 ) -> None:
-    """Writes `ExtractedChannels/subjectK.mat` and `RawData/K/K_1.txt`; about 1 MB per subject and minute.
+    """Writes `ExtractedChannels/subjectK.mat` and `RawData/K/K_1.txt`, 1 MB per subject and minute.
 
     Args:
         folder: made where it does not exist.
