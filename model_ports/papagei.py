@@ -18,6 +18,7 @@ from flax import nnx
 from model_ports import state_dict as sd
 from model_ports import torch_init
 from model_ports.batch_norm import BatchNorm, batch_norm
+from model_ports.convolution import convolve
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.filtering import chebyshev_bandpass
@@ -226,7 +227,7 @@ def _conv(
         fan_in, fan_out, (config.kernel,), (stride,), padding="SAME",
         kernel_init=torch_init.kernel_init,
         bias_init=torch_init.bias_init(fan_in * config.kernel),
-        dtype=jnp.dtype(config.dtype), rngs=rngs,
+        conv_general_dilated=convolve, dtype=jnp.dtype(config.dtype), rngs=rngs,
     )
 
 

@@ -164,6 +164,13 @@ class Trainer:
         rows, valid = self._batches(order, batch_size)
         return self._take(self._epoch, self.place(dict(data)), rows, valid)
 
+    def lower(self, data: Batch, order: np.ndarray, batch_size: int) -> jax.stages.Lowered:
+        """Returns the program that `train` runs on these arguments, not yet compiled."""
+        rows, valid = self._batches(order, batch_size)
+        return self._epoch.lower(
+            (self.params, self.opt_state), self.frozen, self.place(dict(data)), rows, valid
+        )
+
     def read_batches(self, read: Rows, order: np.ndarray, batch_size: int) -> tuple[Any, Any]:
         """Returns batches on the devices, for `train_batches`: reading ahead is worth a thread."""
         rows, valid = self._batches(order, batch_size)

@@ -59,6 +59,29 @@ def test_groups_of_tuples_are_differentiated_as_the_whole(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def test_a_grouped_layer_has_the_same_gradients_from_less_memory(monkeypatch):
+    layer = mp.create("labram", rngs=nnx.Rngs(0), depth=1).blocks[0]
+    graph, state = nnx.split(layer)
+    x = jax.random.normal(jax.random.key(1), (6, 40, 200))
+
+    def compiled():
+        # a new function each time: the traces differ by the budget
+        def total(state, x):
+            return jnp.sum(jnp.sin(nnx.merge(graph, state)(x)))
+
+        return jax.jit(jax.grad(total, (0, 1))).lower(state, x).compile()
+
+    whole = compiled()
+    monkeypatch.setattr(batch_groups, "cache_bytes", lambda: 2 * 4 * 40 * 800)
+    grouped = compiled()
+    pairs = list(zip(*(jax.tree.leaves(f(state, x)) for f in (whole, grouped)), strict=True))
+    largest = max(np.abs(a).max() for a, _ in pairs)  # some are zero but for rounding
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * largest)
+    used = [f.memory_analysis().temp_size_in_bytes for f in (whole, grouped)]
+    assert used[1] < 0.6 * used[0]
+
+
 def test_outside_jit_the_batch_stays_whole(monkeypatch):
     monkeypatch.setattr(batch_groups, "cache_bytes", lambda: 1)
     seen = []
