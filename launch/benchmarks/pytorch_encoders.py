@@ -75,7 +75,7 @@ def build(name: str, reference: str) -> Original:
         # Before the stand-ins, which it would take for the packages themselves.
         importlib.import_module("transformers.models.hubert.modeling_hubert")
         sys.modules["transformers"].logging.set_verbosity_error()
-    with _stand_ins(), _importing_from(folder):
+    with stand_ins(), _importing_from(folder):
         original = builder(folder)
     original.module.eval().requires_grad_(False)
     return original
@@ -298,7 +298,7 @@ class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 @contextlib.contextmanager
-def _stand_ins() -> Iterator[None]:
+def stand_ins() -> Iterator[None]:
     """Empty modules in place of packages that are imported, never used and not installed."""
     finder = _StandInFinder([n for n in _UNUSED if importlib.util.find_spec(n) is None])
     sys.meta_path.append(finder)

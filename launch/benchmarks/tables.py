@@ -25,6 +25,26 @@ def line(columns: Sequence[Column], row: Any) -> str:
     return " ".join(cells) + (f"  ({row.note})" if row.note else "")
 
 
+def markdown(columns: Sequence[Column], rows: Sequence[Any]) -> str:
+    """All rows as a Markdown table, their notes below it."""
+    lines = [
+        "| " + " | ".join(title for _, title, _, _ in columns) + " |",
+        "|" + "|".join("---" if form == "{:<}" else "--:" for _, _, form, _ in columns) + "|",
+    ]
+    notes = []
+    for row in rows:
+        cells = [getattr(row, key) for key, _, _, _ in columns]
+        texts = [
+            "-" if value is None else form.format(value)
+            for value, (_, _, form, _) in zip(cells, columns, strict=True)
+        ]
+        if row.note:
+            notes.append(row.note)
+            texts[0] += "*" * len(notes)
+        lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join([*lines, "", *(f"{'*' * i} {note}" for i, note in enumerate(notes, 1))]).strip()
+
+
 def write(report: Mapping[str, Any], row_type: type, out: pathlib.Path, name: str) -> None:
     """Writes name.json (everything) and name.csv (`report["rows"]`) into folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
