@@ -79,7 +79,7 @@ def test_a_grouped_layer_has_the_same_gradients_from_less_memory(monkeypatch):
     for a, b in pairs:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * largest)
     used = [f.memory_analysis().temp_size_in_bytes for f in (whole, grouped)]
-    assert used[1] < 0.6 * used[0]
+    assert used[1] < 0.7 * used[0]
 
 
 def test_outside_jit_the_batch_stays_whole(monkeypatch):
