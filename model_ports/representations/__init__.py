@@ -5,6 +5,7 @@ A representation maps signals (batch, samples) to pictures (batch, 3, 224, 224) 
 plot and scalogram; what it leaves open is stated where each is defined.
 """
 
+from model_ports.representations.drawn_signals import DrawnSignals, drawn_signals
 from model_ports.representations.recurrence import Recurrence
 from model_ports.representations.registry import REPRESENTATIONS, represent, representation
 from model_ports.representations.representation import Representation
@@ -14,11 +15,13 @@ from model_ports.representations.waveform import Waveform
 
 __all__ = [
     "REPRESENTATIONS",
+    "DrawnSignals",
     "Recurrence",
     "Representation",
     "Scalogram",
     "Spectrogram",
     "Waveform",
+    "drawn_signals",
     "represent",
     "representation",
 ]

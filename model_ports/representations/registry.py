@@ -13,17 +13,15 @@ from model_ports.errors import InputError
 from model_ports.representations.recurrence import Recurrence
 from model_ports.representations.representation import Representation
 from model_ports.representations.scalogram import Scalogram
-from model_ports.representations.spectrogram import Spectrogram
+from model_ports.representations.spectrogram import SPECTRA, Spectrogram
 from model_ports.representations.waveform import Waveform
 
 # In the order of the paper's list.
 REPRESENTATIONS: Mapping[str, Representation] = {
-    "waveform": Waveform(),
-    "spectrogram_angle": Spectrogram(spectrum="angle"),
-    "spectrogram_phase": Spectrogram(spectrum="phase"),
-    "spectrogram_psd": Spectrogram(spectrum="psd"),
-    "recurrence": Recurrence(),
-    "scalogram": Scalogram(),
+    drawn.name: drawn
+    for drawn in (
+        Waveform(), *(Spectrogram(spectrum=each) for each in SPECTRA), Recurrence(), Scalogram(),
+    )
 }
 
 

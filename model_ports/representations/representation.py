@@ -24,6 +24,11 @@ class Representation:
             raise InputError(f"size={self.size} must be at least 1 pixel.")
 
     @property
+    def name(self) -> str:
+        """As in `registry.REPRESENTATIONS`."""
+        return type(self).__name__.lower()
+
+    @property
     def min_samples(self) -> int:
         """Samples that the shortest signal has."""
         return 2
@@ -38,7 +43,7 @@ class Representation:
             raise InputError(f"a picture is drawn of (batch, samples), not {tuple(signal.shape)}.")
         if signal.shape[1] < self.min_samples:
             raise InputError(
-                f"{type(self).__name__} takes at least {self.min_samples} samples, not "
+                f"the {self.name} takes at least {self.min_samples} samples, not "
                 f"{signal.shape[1]}; take longer windows{self._remedy}."
             )
         signal = jnp.asarray(signal, jnp.float32)

@@ -53,6 +53,10 @@ class Spectrogram(Colored):
             )
 
     @property
+    def name(self) -> str:
+        return f"spectrogram_{self.spectrum}"
+
+    @property
     def min_samples(self) -> int:
         return self.frame_samples
 

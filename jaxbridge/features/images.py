@@ -1,0 +1,96 @@
+"""Embeddings of signals that are drawn as pictures first, one per signal and representation."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxbridge.features.store import FeatureStore, Windows, ensure_features
+from jaxbridge.features.sweep import sweep
+from model_ports import Encoder, check_collapse
+from model_ports.errors import InputError
+from model_ports.representations import REPRESENTATIONS, Representation, drawn_signals
+from model_ports.representations.registry import check_finite
+
+ALL = tuple(REPRESENTATIONS)
+
+
+def embed_images(
+    encoder: Encoder, signals: np.ndarray, drawn_as: Sequence[str | Representation] = ALL, *,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """Returns the embedding of every signal in every representation.
+
+    Drawing and encoding are one compiled pass per representation, split over all devices.
+
+    Args:
+        encoder: an encoder of pictures, such as `model_ports.create("tiny_biomoe")`.
+        signals: (signals, samples), in any unit.
+        drawn_as: names out of `REPRESENTATIONS`, or representations.
+        batch_size: signals per call.
+
+    Returns:
+        (signals, representations, features) float32.
+
+    Raises:
+        InputError: an encoder that takes no pictures, an unknown representation or none, NaN or
+            infinite samples, or signals of another shape or too short.
+
+    Warns:
+        CollapseWarning: the encoder does not tell the signals apart.
+    """
+    signals = np.asarray(signals)
+    if signals.ndim != 2 or not signals.size or not len(drawn_as):
+        raise InputError(
+            f"signals must be (signals, samples), not of shape {signals.shape}, and be drawn as at "
+            f"least one of {', '.join(ALL)}."
+        )
+    check_finite(signals)
+    signals = signals - signals.mean(axis=1, keepdims=True, dtype=np.float64)
+    found = []
+    for each in drawn_as:
+        model = drawn_signals(encoder, each)
+        found.append(sweep(
+            _embedding, model, lambda rows: signals[rows].astype(np.float32),
+            np.arange(len(signals)), batch_size=batch_size, what=f"embedding {model.config.name}",
+        ))
+        check_collapse(found[-1], model.config.name)
+    return np.stack(found, axis=1)
+
+
+def _embedding(encoder: Encoder, signals: jax.Array) -> jax.Array:
+    return encoder.activations(signals).final
+
+
+def ensure_image_features(
+    root: str | Path, encoder: Encoder, windows: Windows, modalities: Sequence[str],
+    drawn_as: Sequence[str | Representation] = ALL, *, batch_size: int = 32,
+) -> Mapping[tuple[str, str], FeatureStore]:
+    """Opens the features of all layers of every modality and representation, or computes them.
+
+    Args:
+        root: folder of all feature stores.
+        encoder: an encoder of pictures.
+        windows: what to read; one lead per modality, (samples,) or (1, samples) a window.
+        modalities: names in the windows.
+        drawn_as: names out of `REPRESENTATIONS`, or representations.
+        batch_size: windows per call.
+
+    Returns:
+        (modality, name of the representation) -> store; `store.final()` are the embeddings.
+
+    Raises:
+        InputError: see `ensure_features` and `embed_images`.
+
+    Warns:
+        CollapseWarning: the encoder does not tell the windows apart.
+    """
+    models = [drawn_signals(encoder, each) for each in drawn_as]
+    return {
+        (modality, model.config.drawn_as.name): ensure_features(
+            root, model, windows, modality, batch_size=batch_size
+        )
+        for modality in modalities
+        for model in models
+    }
