@@ -16,6 +16,9 @@ time and memory grow.
 and never allocated: what would each device need? Without several,
 XLA_FLAGS=--xla_force_host_platform_device_count=8 simulates them.
 
+--what=prepare: published data sets, simulated, from files to windows, beside the scripts of a checkout
+of BioX-Bridge under --reference.
+
 --what=representations: signals drawn as pictures, 64 at a time, beside Matplotlib.
 """
 
@@ -26,12 +29,11 @@ import time
 from absl import flags
 
 import model_ports as mp
-from launch.benchmarks import encoders, representations, scan, train
+from launch.benchmarks import encoders, prepare, representations, scan, train
 from launch.script import run
 
-_WHAT = flags.DEFINE_enum(
-    "what", None, ["encoders", "scan", "billion", "representations", "train"], "What to measure."
-)
+_WHATS = ["encoders", "scan", "billion", "prepare", "representations", "train"]
+_WHAT = flags.DEFINE_enum("what", None, _WHATS, "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
 _REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of the originals.")
@@ -45,12 +47,13 @@ _LARGEST = flags.DEFINE_integer(
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Alternations per row, at most.", lower_bound=1)
+_SCALE = flags.DEFINE_float("scale", 1.0, "prepare: factor on the simulated minutes.")
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lower_bound=1)
 
 
 def main() -> None:
     if _WHAT.value is None:
-        raise mp.InputError("--what is needed: encoders, scan, billion, representations or train.")
+        raise mp.InputError(f"--what is needed: {', '.join(_WHATS)}.")
     start = time.monotonic()
 
     def tell(what: str) -> None:
@@ -65,6 +68,11 @@ def main() -> None:
         from launch.benchmarks import billion  # the others leave JAX to their workers
 
         measured, settings = billion, billion.Settings()
+    elif _WHAT.value == "prepare":
+        measured, settings = prepare, prepare.Settings(
+            reference=_reference(), rounds=_REPEATS.value, scale=_SCALE.value,
+            threads=_THREADS.value,
+        )
     elif _WHAT.value == "representations":
         measured, settings = representations, representations.Settings(
             rounds=_REPEATS.value, threads=_THREADS.value,

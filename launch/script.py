@@ -1,18 +1,12 @@
 """How every launch script starts: one clear line and exit code 2 for bad input."""
 
-import contextlib
-import faulthandler
 import logging
-import os
 import sys
-import traceback
 from collections.abc import Callable
 
-import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
-from jaxbridge import hosts
 from model_ports.errors import InputError
 
 
@@ -57,39 +51,17 @@ def run(main: Callable[..., None], *, together: bool = False, arguments: bool = 
             join under `jax.distributed`, and the first one alone talks.
     """
 
+    if together:
+        from launch.several_hosts import joined  # the scripts of one process need no JAX to start
+
+        main = joined(main)
+
     def guarded(argv: list[str]) -> None:
-        with contextlib.ExitStack() as quiet:
-            try:
-                if together and hosts.asked_for():
-                    hosts.start()
-                    # Where JAX ends a process because another died, its message is what counts.
-                    faulthandler.disable()
-                    if not hosts.first():
-                        nowhere = quiet.enter_context(open(os.devnull, "w"))
-                        quiet.enter_context(contextlib.redirect_stdout(nowhere))
-                        quiet.enter_context(contextlib.redirect_stderr(nowhere))
-                _show_log()
-                main(*([argv[1:]] if arguments else []))
-                hosts.barrier()  # a process that leaves early would look lost
-            except InputError as error:
-                _leave(f"error: {error}", 2)
-            except (jax.errors.JaxRuntimeError, ValueError):
-                if not hosts.several():
-                    raise
-                traceback.print_exc(file=sys.__stderr__)
-                _leave(
-                    "error: this process failed, or lost another one. Every process ends within a "
-                    "minute. Start all of them again with the same command: what was computed is "
-                    "kept.", 1,
-                )
+        _show_log()
+        try:
+            main(*([argv[1:]] if arguments else []))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
 
     app.run(guarded, flags_parser=_parse if arguments else _parse_flags_only)
-
-
-def _leave(message: str, code: int) -> None:
-    several = hosts.several()
-    where = f"process {jax.process_index()}: " if several else ""
-    print(f"{where}{message}", file=sys.__stderr__, flush=True)
-    if several:
-        os._exit(code)  # an orderly end would wait for the others
-    sys.exit(code)

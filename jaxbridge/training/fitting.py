@@ -208,7 +208,7 @@ class _Run:
         _log.info("%s: going on after step %d (epoch %d)", self.what, step, self.epoch + 1)
 
     def _stop(self) -> None:
-        message = f"{self.what}: stopped after step {self.step}; nothing is saved."
+        message = f"{self.what}: stopped after step {self.step}; the same command does it anew."
         if self.checkpoints is not None:
             self._save()
             self.checkpoints.wait()
