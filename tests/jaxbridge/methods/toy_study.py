@@ -1,7 +1,6 @@
 """Two small encoders and paired windows made from one latent state, on which every method works."""
 
 import dataclasses
-import functools
 import pathlib
 
 import jax
@@ -9,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, methods
 from jaxbridge.data.memory import ArrayWindows
-from jaxbridge.methods import StudyData
+from jaxbridge.methods import Method, Optimisation, StudyData
 from model_ports import Encoder, EncoderConfig
 from tests.jaxbridge.toy import Toy
 
@@ -85,9 +84,15 @@ def leaves(module: nnx.Module) -> dict[str, np.ndarray]:
     }
 
 
-@functools.cache
-def names_of(kind: str) -> tuple[str, ...]:
-    """Returns names of methods: "label-free" or "supervised"."""
-    from jaxbridge.methods import METHODS
-
-    return tuple(n for n, m in METHODS.items() if m.reads_labels == (kind == "supervised"))
+def small(name: str) -> Method:
+    """Returns a method with settings that suit the toy."""
+    method = methods.method(name)
+    if hasattr(method, "optimisation"):
+        method = dataclasses.replace(method, optimisation=Optimisation(2e-2))
+    if name == "LoRA":
+        return dataclasses.replace(method, rank=2)
+    if name == "signal translation":
+        return dataclasses.replace(method, hidden=4)
+    if name == "oracle, unfrozen":
+        return dataclasses.replace(method, head=HeadSettings(True, epochs=25, learning_rate=2e-2))
+    return method

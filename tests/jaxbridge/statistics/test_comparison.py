@@ -74,7 +74,9 @@ def test_pairing_matters():
 def test_false_alarms_are_about_as_rare_as_stated():
     alarms = 0
     for draw in range(120):
-        results = {"a": [run(0.6, draw=2 * draw)], "b": [run(0.6, draw=2 * draw + 1)]}
+        results = {
+            name: [run(0.6, people=16, draw=2 * draw + i)] for i, name in enumerate("ab")
+        }
         c, = against_best(results, ["b"], resamples=300)
         alarms += c.p_wilcoxon < 0.05
     assert alarms / 120 <= 0.11
