@@ -12,6 +12,9 @@ time and memory grow.
 --what=train: a bridge's training step in three published directions beside the reference's, which
 --reference_bench runs from a checkout of BioX-Bridge under --reference.
 
+--what=remat: memory of that step and of one into ECG-FM, activations kept and recomputed;
+--what=scaling: its work on 1, 2, 4 ... of the devices. Compiled, not run.
+
 --what=billion: a bridge between two encoders of a billion parameters, compiled for several devices
 and never allocated: what would each device need? Without several,
 XLA_FLAGS=--xla_force_host_platform_device_count=8 simulates them.
@@ -32,7 +35,7 @@ import model_ports as mp
 from launch.benchmarks import encoders, prepare, representations, scan, train
 from launch.script import run
 
-_WHATS = ["encoders", "scan", "billion", "prepare", "representations", "train"]
+_WHATS = ["encoders", "scan", "billion", "prepare", "representations", "train", "remat", "scaling"]
 _WHAT = flags.DEFINE_enum("what", None, _WHATS, "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
@@ -76,6 +79,12 @@ def main() -> None:
     elif _WHAT.value == "representations":
         measured, settings = representations, representations.Settings(
             rounds=_REPEATS.value, threads=_THREADS.value,
+        )
+    elif _WHAT.value in ("remat", "scaling"):
+        from launch.benchmarks import step_programs
+
+        measured, settings = step_programs, step_programs.Settings(
+            what=_WHAT.value, ecg_fm=_WHAT.value == "remat"
         )
     elif _WHAT.value == "train":
         measured, settings = train, train.Settings(
