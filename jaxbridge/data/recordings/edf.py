@@ -128,7 +128,10 @@ def _start_in_header(path: Path) -> Start | None:
     """The start date of a file without signals, which MNE does not open."""
     text = _fields(path)[0][168:184].decode("latin-1")
     try:
-        date = datetime.datetime.strptime(text, "%d.%m.%y%H.%M.%S")
+        century = 1900 if int(text[6:8]) >= 85 else 2000  # as the EDF+ specification has it
+        date = datetime.datetime.strptime(
+            f"{text[:6]}{century + int(text[6:8])}{text[8:]}", "%d.%m.%Y%H.%M.%S"
+        )
     except ValueError:
         return None
     return Start(date.replace(tzinfo=datetime.UTC).timestamp(), "date")

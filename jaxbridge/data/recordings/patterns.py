@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,14 @@ def find_recordings(description: Description, folder: Path) -> dict[str, Files]:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Check `folder` in {description.where}.")
     where = description.where
+    patterns = {name: group.pattern for name, group in description.files.items()}
     signal_groups = list(dict.fromkeys(m.file for m in description.modalities.values()))
-    found = {
-        name: _match(group.pattern, folder, f"{where}: files.{name}")
-        for name, group in description.files.items()
-    }
+    found, taken = {}, set()
+    # A file that is named in full is no recording, though it may look like one.
+    for name in sorted(description.files, key=lambda n: bool(_TOKEN.search(patterns[n]))):
+        found[name] = _match(patterns[name], folder, f"{where}: files.{name}", taken)
+        if not _TOKEN.search(patterns[name]):
+            taken.update(found[name].values())
     fields_of = {name: _fields(group.pattern) for name, group in description.files.items()}
     first = signal_groups[0]
     for name in signal_groups[1:]:
@@ -111,8 +114,10 @@ def _braced(fields: list[str]) -> str:
     return ", ".join(f"{{{field}}}" for field in fields) or "none"
 
 
-def _match(pattern: str, folder: Path, where: str) -> dict[tuple[tuple[str, str], ...], Path]:
-    """(field, value) pairs, sorted -> the one file that has them."""
+def _match(
+    pattern: str, folder: Path, where: str, taken: Collection[Path]
+) -> dict[tuple[tuple[str, str], ...], Path]:
+    """(field, value) pairs, sorted -> the one file that has them; `taken` ones are passed over."""
     text, at, seen = "", 0, set()
     for token in _TOKEN.finditer(pattern):
         text += re.escape(pattern[at : token.start()])
@@ -128,7 +133,7 @@ def _match(pattern: str, folder: Path, where: str) -> dict[tuple[tuple[str, str]
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         relative = path.relative_to(folder).as_posix()
         seen_some.append(relative)
-        if match := expression.fullmatch(relative):
+        if path not in taken and (match := expression.fullmatch(relative)):
             key = tuple(sorted(match.groupdict().items()))
             if key in found:
                 raise InputError(

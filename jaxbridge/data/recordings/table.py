@@ -140,11 +140,15 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
             dates = pd.to_datetime(cells, utc=True, format="ISO8601")
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}: the time column holds no dates ({error}).") from error
-        seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-        seconds, clock = seconds.to_numpy(np.float64), "date"
+        # The difference first: seconds since 1970 hold no more than a microsecond.
+        first = dates.iloc[0]
+        seconds = ((dates - first) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
+        begin = (first - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+        clock = "date"
     else:
         numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
-        seconds, clock = numbers * TIME_UNITS[unit], "column"
+        begin, clock = numbers[0] * TIME_UNITS[unit], "column"
+        seconds = (numbers - numbers[0]) * TIME_UNITS[unit]
     bad = np.flatnonzero(~np.isfinite(seconds))
     if bad.size:
         raise InputError(
@@ -155,7 +159,7 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
     if back.size:
         raise InputError(
             f"{path}: the time column {cells.name!r} does not rise from row {back[0]} to "
-            f"{back[0] + 1} of the data ({seconds[back[0]]:g} to {seconds[back[0] + 1]:g} s). Sort "
-            "the rows, remove repeated ones, or choose a finer time column."
+            f"{back[0] + 1} of the data ({cells.iloc[back[0]]} to {cells.iloc[back[0] + 1]}). Sort the "
+            "rows, remove repeated ones, or choose a finer time column."
         )
-    return seconds - seconds[0], Start(float(seconds[0]), clock)
+    return seconds, Start(float(begin), clock)
