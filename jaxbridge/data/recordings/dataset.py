@@ -231,11 +231,11 @@ class Recordings:
                 f"{it.where}: labels.file is {it.labels.file!r}, from which no modality is read. "
                 f"Labels from: {it.labels.source} are in a file of signals; use hypnogram or intervals."
             )
-        rate = next(
-            part.sampling_rate_hz for name, part in found.items()
-            if it.modalities[name].file == group
+        part = next(part for name, part in found.items() if it.modalities[name].file == group)
+        intervals, start = read_intervals(
+            it, self.files[recording], contents[group], part.sampling_rate_hz,
+            contents[group].leads[part.indices[0]].num_samples,
         )
-        intervals, start = read_intervals(it, self.files[recording], contents[group], rate)
         shift = -shared.offsets_s[group]
         begin = contents[group].start
         if start is not None and begin is not None and start.clock == begin.clock:

@@ -24,7 +24,7 @@ _SLACK_S = 1e-6
 
 
 def read_intervals(
-    description: Description, files: Files, contents: Contents, rate_hz: float | None
+    description: Description, files: Files, contents: Contents, rate_hz: float, num_samples: int
 ) -> tuple[tuple[Interval, ...], Start | None]:
     """The labelled intervals of a recording.
 
@@ -33,7 +33,7 @@ def read_intervals(
         files: of the recording.
         contents: the file that labels refer to, opened: that of `labels.file` where it holds
             signals, else that of the first modality.
-        rate_hz: stated rate of that file, for a column of labels.
+        rate_hz, num_samples: of a lead that is read from that file, for a column of labels.
 
     Returns:
         Intervals, and the start of their time axis; None where that is the first sample of `contents`.
@@ -52,7 +52,7 @@ def read_intervals(
     elif rule.source == "wfdb":
         found = read_annotator(path, rule.annotator)
     elif rule.source == "column":
-        found = _from_column(path, options, rule.column, contents, rate_hz)
+        found = _from_column(path, options, rule.column, contents, rate_hz, num_samples)
     elif rule.source == "intervals":
         found = _from_table(path, options, files)
     else:
@@ -92,7 +92,7 @@ def _with_durations(
 
 
 def _from_column(
-    path: Path, options: FileOptions, name: str, contents: Contents, rate_hz: float | None
+    path: Path, options: FileOptions, name: str, contents: Contents, rate_hz: float, samples: int
 ) -> tuple[Interval, ...]:
     kind = format_of(path, options)
     if kind == "table":
@@ -106,17 +106,11 @@ def _from_column(
             )
         numbers = vectors.load([vectors.names.index(name)])[0]
         values = np.array([None if np.isnan(n) else _text(n) for n in numbers], object)
-    samples = contents.leads[0].num_samples
     if len(values) != samples:
         raise InputError(
             f"{path}: {name!r} has {len(values)} labels, the signals have {samples} samples. One label "
             "per sample is needed; otherwise write the labels as a table of intervals (onset, "
             "duration, label) and use labels from: intervals."
-        )
-    if rate_hz is None:
-        raise InputError(
-            f"{path}: the rate of column {name!r} is not known. State sampling_rate_hz of the modality "
-            "that is read from this file."
         )
     if contents.times_s is not None:
         at = contents.times_s

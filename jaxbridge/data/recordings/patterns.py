@@ -2,6 +2,9 @@
 
     {name}   part of a file or folder name; the same field twice must be the same text
     *  ?     any text, any character, within a name;   **/  any folders
+
+A file that several patterns match belongs to the one with most characters of its own:
+"{subject}_stages.csv" before "{subject}.csv".
 """
 
 import re
@@ -44,12 +47,13 @@ def find_recordings(description: Description, folder: Path) -> dict[str, Files]:
     where = description.where
     patterns = {name: group.pattern for name, group in description.files.items()}
     signal_groups = list(dict.fromkeys(m.file for m in description.modalities.values()))
-    found, taken = {}, set()
-    # A file that is named in full is no recording, though it may look like one.
-    for name in sorted(description.files, key=lambda n: bool(_TOKEN.search(patterns[n]))):
-        found[name] = _match(patterns[name], folder, f"{where}: files.{name}", taken)
-        if not _TOKEN.search(patterns[name]):
-            taken.update(found[name].values())
+    found, taken = {}, {}
+    # A file that two patterns match belongs to the one that says more of its name.
+    literal = {name: len(_TOKEN.sub("", pattern)) for name, pattern in patterns.items()}
+    for name in sorted(patterns, key=lambda name: -literal[name]):
+        passed = {path for path, length in taken.items() if length > literal[name]}
+        found[name] = _match(patterns[name], folder, f"{where}: files.{name}", passed)
+        taken.update(dict.fromkeys(found[name].values(), literal[name]))
     fields_of = {name: _fields(group.pattern) for name, group in description.files.items()}
     first = signal_groups[0]
     for name in signal_groups[1:]:
