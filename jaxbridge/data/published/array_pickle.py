@@ -35,6 +35,16 @@ class _Unpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
+def _text(content: Any) -> Any:
+    if isinstance(content, bytes):
+        return content.decode("latin1")
+    if isinstance(content, dict):
+        return {_text(key): _text(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return type(content)(_text(value) for value in content)
+    return content
+
+
 def read_array_pickle(path: str | Path) -> Any:
     """Reads a pickle of arrays, dicts, lists, tuples, strings and numbers.
 
@@ -49,7 +59,8 @@ def read_array_pickle(path: str | Path) -> Any:
     """
     try:
         with Path(path).open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
+            # As bytes, which spares large arrays two copies; the few strings are decoded after.
+            return _text(_Unpickler(file, encoding="bytes").load())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights.") from error
     except _Refused as error:
