@@ -1,0 +1,186 @@
+"""Preparation of the published data sets beside the reference's scripts (`--what=prepare`).
+
+Both read the same simulated files in the published layout. Ours ends with a finished window store,
+the reference's with one .npz file per window.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from launch.benchmarks import tables, timing
+from launch.benchmarks.timing import Seconds
+from launch.benchmarks.worker import Worker
+
+# Data set, what is simulated, and whether the reference computes its scalograms too: ours leaves them
+# to the encoder, so that row is no comparison of like with like.
+_CASES = (
+    ("wesad", {"subjects": ["S2", "S3", "S4", "S5"], "minutes": 6.0}, True),
+    ("isruc", {"subjects": [f"subject{k}" for k in range(1, 5)], "minutes": 120.0}, True),
+    ("fog", {"tasks": 2, "minutes": 2.0}, False),
+    ("fog", {"tasks": 2, "minutes": 0.5}, True),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to measure.
+
+    Attributes:
+        reference: folder with a checkout of BioX-Bridge in it; None measures ours alone.
+        rounds: alternations per row at most.
+        row_s: seconds after which a row gets no further round (two it always gets).
+        scale: factor on the simulated minutes.
+        threads: CPU cores of each process, and our worker processes.
+    """
+
+    reference: str | None = None
+    rounds: int = 3
+    row_s: float = 120.0
+    scale: float = 1.0
+    threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One data set. Seconds are medians over rounds; ratios are medians of the rounds' ratios.
+
+    Attributes:
+        dataset: its name.
+        megabytes, windows: read and made by ours.
+        rounds: measured alternations.
+        ours_s, ours_cpu_s: seconds of this package, worker processes included.
+        reference_s, reference_cpu_s: of the reference's script.
+        times_faster, times_faster_cpu: reference / ours, wall and CPU.
+        peak_mb, reference_peak_mb: peak memory of the largest process.
+        equal: windows that both have, of those of the reference.
+        error: largest difference of a sample in them / largest sample of its window.
+        labels_differ: of those windows.
+        note: what stood in for something, what is left out.
+    """
+
+    dataset: str
+    megabytes: float
+    windows: int | None = None
+    rounds: int
+    ours_s: float
+    ours_cpu_s: float
+    reference_s: float | None = None
+    reference_cpu_s: float | None = None
+    times_faster: float | None = None
+    times_faster_cpu: float | None = None
+    peak_mb: float
+    reference_peak_mb: float | None = None
+    equal: str | None = None
+    error: float | None = None
+    labels_differ: int | None = None
+    note: str = ""
+
+
+def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Measures, and returns what `write` takes."""
+    report: dict[str, Any] = {
+        "machine": timing.machine_line(), "settings": dataclasses.asdict(settings), "rows": [],
+    }
+    for row in _rows(settings):
+        report["rows"].append(dataclasses.asdict(row))
+        tell(line(row))
+    report["load_after"] = os.getloadavg()[0]
+    return report
+
+
+def _rows(settings: Settings) -> Iterator[Row]:
+    with Worker("launch.benchmarks.prepare_worker", threads=settings.threads) as ours:
+        for dataset, arguments, scalograms in _CASES:
+            place = pathlib.Path(tempfile.mkdtemp())
+            try:
+                yield _row(settings, ours, place, dataset, dict(arguments), scalograms)
+            finally:
+                shutil.rmtree(place)
+
+
+def _row(
+    settings: Settings, ours: Worker, place: pathlib.Path, dataset: str, arguments: dict,
+    scalograms: bool,
+) -> Row:
+    files, store, theirs = (str(place / name) for name in ("files", "store", "theirs"))
+    arguments["minutes"] *= settings.scale
+    size = ours.ask("simulate", dataset=dataset, folder=files, arguments=arguments)
+    calls = {"ours": lambda: Seconds(*ours.ask(
+        "prepare", dataset=dataset, folder=files, out=store, workers=settings.threads
+    ))}
+    if settings.reference is None:
+        found = timing.alternate(calls, settings.rounds, settings.row_s)
+        return _measured(dataset, size, found, ours.ask("peak"))
+    with Worker("launch.benchmarks.prepare_reference_worker", threads=settings.threads) as reference:
+        checkout = str(pathlib.Path(settings.reference) / "BioX-Bridge")
+        missing = reference.ask("load", checkout=checkout, dataset=dataset, scalograms=scalograms)
+        calls["reference"] = lambda: Seconds(*reference.ask("prepare", folder=files, out=theirs))
+        found = timing.alternate(calls, settings.rounds, settings.row_s)
+        peak, reference_peak = ours.ask("peak"), reference.ask("peak")
+    faster, their = timing.ratio(found["reference"], found["ours"]), timing.median(found["reference"])
+    notes = [f"stand-ins for {', '.join(missing)}"] if missing else []
+    compared: dict[str, Any] = {}
+    if dataset == "fog" and scalograms:
+        notes.append("the reference draws scalograms, ours leaves them to the encoder")
+    else:
+        both = ours.ask("compare", out=store, theirs=theirs)
+        compared = {
+            "windows": both["ours"], "equal": f"{both['both']}/{both['theirs']}",
+            "error": both["error"], "labels_differ": both["labels_differ"],
+        }
+        if dataset == "fog":
+            notes.append("reference without its scalograms")
+    if dataset == "fog":
+        notes.append("reference with nearest labels: with its own it stops")
+    return dataclasses.replace(
+        _measured(dataset, size, found, peak), reference_s=their.wall, reference_cpu_s=their.cpu,
+        times_faster=faster.wall, times_faster_cpu=faster.cpu,
+        reference_peak_mb=reference_peak / 2**20, note="; ".join(notes), **compared,
+    )
+
+
+def _measured(dataset: str, size: int, found: Mapping[str, list[Seconds]], peak: int) -> Row:
+    wall, cpu = timing.median(found["ours"])
+    return Row(
+        dataset=dataset, megabytes=size / 1e6, rounds=len(found["ours"]), ours_s=wall,
+        ours_cpu_s=cpu, peak_mb=peak / 2**20,
+    )
+
+
+_COLUMNS = (
+    ("dataset", "data set", "{:<}", 8), ("megabytes", "MB", "{:.0f}", 6),
+    ("windows", "windows", "{}", 7), ("ours_s", "s", "{:.2f}", 7),
+    ("ours_cpu_s", "CPU s", "{:.2f}", 7), ("reference_s", "ref. s", "{:.1f}", 7),
+    ("reference_cpu_s", "CPU s", "{:.1f}", 7), ("times_faster", "x faster", "{:.1f}", 8),
+    ("times_faster_cpu", "x CPU", "{:.1f}", 6), ("peak_mb", "peak MB", "{:.0f}", 7),
+    ("reference_peak_mb", "ref. MB", "{:.0f}", 7), ("equal", "equal", "{}", 11),
+    ("error", "error", "{:.1e}", 8), ("labels_differ", "labels", "{}", 6), ("rounds", "n", "{}", 2),
+)
+
+
+def header() -> str:
+    """The table's first line."""
+    return tables.header(_COLUMNS)
+
+
+def line(row: Row) -> str:
+    """One row of the table."""
+    return tables.line(_COLUMNS, row)
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The whole table, and the machine below it."""
+    return "\n".join([
+        header(), *(line(Row(**row)) for row in report["rows"]), "",
+        f"{report['machine']} before, load {report['load_after']:.1f} after",
+    ])
+
+
+def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
+    """Writes prepare.json (everything) and prepare.csv (the rows) into folder `out`."""
+    tables.write(report, Row, out, "prepare")
