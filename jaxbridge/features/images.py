@@ -1,9 +1,11 @@
 """Embeddings of signals that are drawn as pictures first, one per signal and representation."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbridge.features.store import FeatureStore, Windows, ensure_features
@@ -18,17 +20,18 @@ ALL = tuple(REPRESENTATIONS)
 
 def embed_images(
     encoder: Encoder, signals: np.ndarray, drawn_as: Sequence[str | Representation] = ALL, *,
-    batch_size: int = 32,
+    batch_size: int = 8, what: str = "embedding",
 ) -> np.ndarray:
     """Returns the embedding of every signal in every representation.
 
-    Drawing and encoding are one compiled pass per representation, split over all devices.
+    All representations are drawn and encoded in one compiled pass, split over all devices.
 
     Args:
         encoder: an encoder of pictures, such as `model_ports.create("tiny_biomoe")`.
         signals: (signals, samples), in any unit.
         drawn_as: names out of `REPRESENTATIONS`, or representations.
-        batch_size: signals per call.
+        batch_size: signals per call; each becomes as many pictures as there are representations.
+        what: for the progress line.
 
     Returns:
         (signals, representations, features) float32.
@@ -48,19 +51,26 @@ def embed_images(
         )
     check_finite(signals)
     signals = signals - signals.mean(axis=1, keepdims=True, dtype=np.float64)
-    found = []
-    for each in drawn_as:
-        model = drawn_signals(encoder, each)
-        found.append(sweep(
-            _embedding, model, lambda rows: signals[rows].astype(np.float32),
-            np.arange(len(signals)), batch_size=batch_size, what=f"embedding {model.config.name}",
-        ))
-        check_collapse(found[-1], model.config.name)
-    return np.stack(found, axis=1)
+    drawn = [drawn_signals(encoder, each).config.drawn_as for each in drawn_as]
+    found = sweep(
+        _Embed(tuple(drawn)), encoder, lambda rows: signals[rows].astype(np.float32),
+        np.arange(len(signals)), batch_size=batch_size, what=what,
+    )
+    for i, each in enumerate(drawn):
+        check_collapse(found[:, i], f"{encoder.config.name}, {each.name},")
+    return found
 
 
-def _embedding(encoder: Encoder, signals: jax.Array) -> jax.Array:
-    return encoder.activations(signals).final
+@dataclasses.dataclass(frozen=True)
+class _Embed:
+    """Equal for equal representations, so that it is compiled once."""
+
+    drawn: tuple[Representation, ...]
+
+    def __call__(self, encoder: Encoder, signals: jax.Array) -> jax.Array:
+        pictures = jnp.stack([draw(signals) for draw in self.drawn], axis=1)
+        final = encoder.activations(pictures.reshape(-1, *pictures.shape[2:])).final
+        return final.reshape(len(signals), len(self.drawn), -1)
 
 
 def ensure_image_features(

@@ -50,7 +50,7 @@ def test_feature_stores_hold_the_same_embeddings(encoder, embedded, tmp_path):
 
 
 def test_equal_signals_are_told(encoder):
-    with pytest.warns(mp.CollapseWarning, match="tiny_biomoe_waveform"):
+    with pytest.warns(mp.CollapseWarning, match="tiny_biomoe, waveform,"):
         embed_images(encoder, np.repeat(pulses(1, 300), 8, axis=0), ("waveform",))
 
 
