@@ -5,7 +5,6 @@ each with 19 EEG leads and one ECG lead at 500 Hz. The last minute of rest is co
 first minute of the task, so both classes have equally many windows.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.edf import read_edf
 from jaxbridge.data.recipes import Recipe, layout, prepare
 from jaxbridge.data.recording import Recording
@@ -125,9 +125,7 @@ class Eegmat:
             "labels": f"last {_PART_S:g} s of rest; first {_PART_S:g} s of mental arithmetic",
             "window_s": float(self.window_s),
             "step_s": float(self.step_s),
-            "sources": {
-                path.name: _sha256(path) for pair in self.files.values() for path in pair
-            },
+            "sources": sha256_of_files(self.folder, (f"{name}.edf" for name in self.recordings)),
         }
 
     def windows(self, recording: str) -> WindowBatch:
@@ -175,11 +173,3 @@ def _part(recording: Recording, rows: slice) -> Recording:
         recording.name,
         recording.subject,
     )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights.") from error

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.published.encoder_input import published_recipe
 from jaxbridge.data.published.labelled_windows import labelled_windows
-from jaxbridge.data.published.source_files import existing_folder, sha256
+from jaxbridge.data.published.source_files import existing_folder
 from jaxbridge.data.recipes import layout, prepare
 from jaxbridge.data.recording import Recording
 from jaxbridge.data.store import WindowBatch
@@ -162,11 +163,9 @@ class Fog:
             "labels": f"one label for {_SHARE:.0%} of the window",
             "window_s": float(self.window_s),
             "step_s": float(self.step_s),
-            "sources": {
-                file: sha256(Path(self.folder) / file)
-                for name in self.recordings
-                for file in self.sources_of(name)
-            },
+            "sources": sha256_of_files(
+                self.folder, (file for name in self.recordings for file in self.sources_of(name))
+            ),
         }
 
     def windows(self, recording: str) -> WindowBatch:

@@ -15,9 +15,10 @@ import numpy as np
 import scipy.io
 
 from jaxbridge.data.checks import check_signal
+from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.preprocess import zscore
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
-from jaxbridge.data.published.source_files import existing_folder, leave_out, sha256
+from jaxbridge.data.published.source_files import existing_folder, leave_out
 from jaxbridge.data.recipes import Recipe, filtered, layout
 from jaxbridge.data.store import WindowBatch
 from jaxbridge.data.windows import samples_per_window
@@ -161,11 +162,9 @@ class Isruc:
             "labels": "sleep stage of the epoch by the first expert",
             "window_s": EPOCH_S,
             "step_s": EPOCH_S,
-            "sources": {
-                file: sha256(Path(self.folder) / file)
-                for name in self.recordings
-                for file in self.sources_of(name)
-            },
+            "sources": sha256_of_files(
+                self.folder, (file for name in self.recordings for file in self.sources_of(name))
+            ),
         }
 
     def windows(self, recording: str) -> WindowBatch:

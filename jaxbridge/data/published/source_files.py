@@ -1,6 +1,5 @@
 """Folders and files of a published data set."""
 
-import hashlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -33,16 +32,3 @@ def leave_out(subjects: Collection[str], without: Iterable[str], folder: Path) -
     if not (left := sorted(set(subjects) - set(without))):
         raise InputError(f"No subject of {folder} is left. Leave out fewer.")
     return left
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights.") from error

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxbridge.data.checks import check_durations
+from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.published.array_pickle import read_array_pickle
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
 from jaxbridge.data.published.labelled_windows import labelled_windows
-from jaxbridge.data.published.source_files import existing_folder, leave_out, sha256
+from jaxbridge.data.published.source_files import existing_folder, leave_out
 from jaxbridge.data.recipes import layout, prepare
 from jaxbridge.data.recording import Recording
 from jaxbridge.data.store import WindowBatch
@@ -144,11 +145,9 @@ class Wesad:
             "labels": "one of 1 baseline, 2 stress, 3 amusement for the whole window",
             "window_s": float(self.window_s),
             "step_s": float(self.step_s),
-            "sources": {
-                file: sha256(Path(self.folder) / file)
-                for name in self.recordings
-                for file in self.sources_of(name)
-            },
+            "sources": sha256_of_files(
+                self.folder, (file for name in self.recordings for file in self.sources_of(name))
+            ),
         }
 
     def windows(self, recording: str) -> WindowBatch:

@@ -1,6 +1,5 @@
 """Described recordings as a data set; see `data.dataset.Dataset` and `description`."""
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.recipes import layout
 from jaxbridge.data.recordings import modality as one
 from jaxbridge.data.recordings import twelve_leads
@@ -115,10 +115,9 @@ class Recordings:
             ),
             "alignment": "overlap only" + (f", by {it.align}" if it.align else ""),
             "description": it.as_dict(),
-            "sources": {
-                path.relative_to(self.folder).as_posix(): _sha256(path)
-                for path in sorted({path for name in self.files for path in self._sources(name)})
-            },
+            "sources": sha256_of_files(
+                self.folder, (file for name in self.files for file in self.sources_of(name))
+            ),
         }
 
     def sources_of(self, recording: str) -> tuple[str, ...]:
@@ -287,11 +286,3 @@ def _tell(recording: str, notes: Mapping, window_s: float, duration_s: float) ->
         parts.append(f"{duration_s:.3f} s are too short for a window of {window_s:g} s")
     if parts:
         _log.info("%s: %d windows; %s", recording, notes["windows"], "; ".join(parts))
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights.") from error
