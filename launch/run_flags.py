@@ -105,26 +105,32 @@ _DTYPE = flags.DEFINE_enum(
 _log = logging.getLogger("jaxbridge")
 
 
-def encoders(seed: int) -> tuple[mp.Encoder, mp.Encoder]:
+def encoders(seed: int, store: WindowStore | PairSubset) -> tuple[mp.Encoder, mp.Encoder]:
     """Returns the old and the new encoder: weights that `convert` wrote, or random ones.
+
+    A LaBraM with random weights gets the leads of its windows, unless --eeg_leads is given.
 
     Raises:
         InputError: an unknown encoder, or weights of another one.
     """
     return (
-        _encoder(_OLD.value, _OLD_WEIGHTS.value, seed),
-        _encoder(_NEW.value, _NEW_WEIGHTS.value, 1000 + seed),
+        _encoder(_OLD.value, _OLD_WEIGHTS.value, seed, _leads(store, _OLD_MODALITY.value)),
+        _encoder(_NEW.value, _NEW_WEIGHTS.value, 1000 + seed, _leads(store, _NEW_MODALITY.value)),
     )
 
 
-def _encoder(name: str, weights: str | None, seed: int) -> mp.Encoder:
+def _leads(store: WindowStore | PairSubset, modality: str) -> tuple[str, ...]:
+    known = store.metadata.get("modalities", {}).get(modality, {}).get("leads")
+    return eeg_leads() if known is None or flags.FLAGS["eeg_leads"].present else tuple(known)
+
+
+def _encoder(name: str, weights: str | None, seed: int, leads: tuple[str, ...]) -> mp.Encoder:
     if weights is not None:
         encoder = mp.load(weights, dtype=_DTYPE.value)
         if encoder.config.name != name:
             raise InputError(f"{weights} holds {encoder.config.name}, not {name}.")
         return encoder
-    # Electrode positions are the one thing that a window store cannot give an encoder later.
-    overrides = {"leads": eeg_leads()} if name == "labram" else {}
+    overrides = {"leads": leads} if name == "labram" else {}
     _log.info("%s: random weights (seed %d), nothing pretrained", name, seed)
     return mp.create(name, rngs=nnx.Rngs(seed), dtype=_DTYPE.value, **overrides)
 

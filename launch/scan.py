@@ -35,7 +35,7 @@ def main() -> None:
     for seed in parsed_seeds():
         folder = pathlib.Path(_OUT.value) / f"seed_{seed}"
         store = windows(folder, seed)
-        old, new = encoders(seed)
+        old, new = encoders(seed, store)
         given = scan_inputs(store, old, new, settings(seed), out=folder / "run")
         found = scan(
             [given.new_features.outputs(m, given.pair) for m in range(new.num_layers)],

@@ -43,7 +43,7 @@ def _position(old: mp.Encoder) -> tuple[int, int] | None:
 def main() -> None:
     def one(seed: int, folder: pathlib.Path):
         store = windows(folder, seed)
-        old, new = encoders(seed)
+        old, new = encoders(seed, store)
         return transfer(
             store, old, new, settings(seed, _position(old)), out=folder / "run", rerun=_RERUN.value
         )
