@@ -53,7 +53,7 @@ def embed_images(
     signals = signals - signals.mean(axis=1, keepdims=True, dtype=np.float64)
     drawn = [drawn_signals(encoder, each).config.drawn_as for each in drawn_as]
     found = sweep(
-        _Embed(tuple(drawn)), encoder, lambda rows: signals[rows].astype(np.float32),
+        EmbedSignals(tuple(drawn)), encoder, lambda rows: signals[rows].astype(np.float32),
         np.arange(len(signals)), batch_size=batch_size, what=what,
     )
     for i, each in enumerate(drawn):
@@ -62,8 +62,11 @@ def embed_images(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Embed:
-    """Equal for equal representations, so that it is compiled once."""
+class EmbedSignals:
+    """Signals (batch, samples) -> (batch, representations, features), in one pass.
+
+    Equal for equal representations, so that it is compiled once.
+    """
 
     drawn: tuple[Representation, ...]
 

@@ -10,17 +10,14 @@ from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.features.images import embed_images, ensure_image_features
 from launch.benchmarks.representations_worker import pulses
 from model_ports.representations import Spectrogram, drawn_signals, represent
+from tests.jaxbridge.toy_pictures import ToyPictures
 
 NAMES = ("waveform", "recurrence")
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return mp.create(
-        "tiny_biomoe", rngs=nnx.Rngs(0), image_size=64, stem_features=4, spectral_features=(4, 4),
-        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
-        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
-    )
+    return ToyPictures(rngs=nnx.Rngs(0))
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +26,10 @@ def embedded(encoder):
 
 
 def test_one_embedding_per_signal_and_representation(encoder, embedded):
-    assert embedded.shape == (8, 2, 8)
+    assert embedded.shape == (8, 2, 6)
     pictures = represent(pulses(8, 300), drawn_signals(encoder, "recurrence").config.drawn_as)
     wanted = jax.jit(lambda e, x: e.activations(x).final)(encoder, pictures)
-    np.testing.assert_allclose(embedded[:, 1], wanted, atol=2e-4)
+    np.testing.assert_allclose(embedded[:, 1], wanted, atol=1e-5)
 
 
 def test_feature_stores_hold_the_same_embeddings(encoder, embedded, tmp_path):
@@ -41,8 +38,8 @@ def test_feature_stores_hold_the_same_embeddings(encoder, embedded, tmp_path):
     )
     stores = ensure_image_features(tmp_path, encoder, windows, ("bvp",), ("waveform",))
     store = stores["bvp", "waveform"]
-    np.testing.assert_allclose(store.final(), embedded[:, 0], atol=2e-4)
-    assert store.num_layers == 16 and store.outputs(3).shape == (8, 4)
+    np.testing.assert_allclose(store.final(), embedded[:, 0], atol=1e-5)
+    assert store.num_layers == 2 and store.outputs(1).shape == (8, 6)
     again = ensure_image_features(tmp_path, encoder, windows, ("bvp",), ("waveform",))
     assert again["bvp", "waveform"].path == store.path
     other = drawn_signals(encoder, "recurrence", color_map="gray")
@@ -50,7 +47,7 @@ def test_feature_stores_hold_the_same_embeddings(encoder, embedded, tmp_path):
 
 
 def test_equal_signals_are_told(encoder):
-    with pytest.warns(mp.CollapseWarning, match="tiny_biomoe, waveform,"):
+    with pytest.warns(mp.CollapseWarning, match="toy_pictures, waveform,"):
         embed_images(encoder, np.repeat(pulses(1, 300), 8, axis=0), ("waveform",))
 
 
@@ -59,14 +56,14 @@ def test_a_recording_becomes_a_signal_without_its_offset(encoder):
     recording = 1e5 + pulses(2, 300)[:, None]
     given = model.prepare(recording, sampling_rate_hz=100, leads=["EDA"], unit="a.u.")
     np.testing.assert_allclose(given, recording - recording.mean(axis=-1, keepdims=True), atol=1e-5)
-    assert model.layer_shape(0, (2, 1, 300)) == (256, 4)
+    assert model.layer_shape(0, (2, 1, 300)) == (64, 6)
 
 
 def test_what_cannot_be_drawn_or_embedded_is_refused(encoder):
     signals = pulses(4, 300)
     with pytest.raises(mp.InputError, match="hubert_ecg_small takes signals"):
         drawn_signals(mp.abstract("hubert_ecg_small"))
-    with pytest.raises(mp.InputError, match="64 pixels.* 224"):
+    with pytest.raises(mp.InputError, match="32 pixels.* 224"):
         drawn_signals(encoder, Spectrogram())
     with pytest.raises(mp.InputError, match="'fourier'"):
         embed_images(encoder, signals, ("fourier",))
