@@ -3,8 +3,7 @@
 Its scripts are loaded as modules and their function per file is called for every file, as their last
 lines do. What they import without need (PyTorch, MNE) may be missing; for BioSPPy's filter and SciPy's
 former continuous wavelet transform SciPy stands in where they are not installed. Python-2 pickles are
-read with latin-1 strings, as the pandas of their day did. FOG's labels are resampled to the nearest:
-by FFT, the reference's way, the rings beside a change differ between EEG and EMG, and it stops.
+read with latin-1 strings, as the pandas of their day did.
 """
 
 import contextlib
@@ -48,11 +47,6 @@ def _cwt(data: np.ndarray, wavelet: Callable, widths: np.ndarray) -> np.ndarray:
 def _read_pickle(path: str) -> dict:
     with open(path, "rb") as file:
         return pickle.load(file, encoding="latin1")
-
-
-def _nearest(labels: np.ndarray, count: int) -> np.ndarray:
-    at = np.round(np.arange(count) * (len(labels) / count)).astype(int)
-    return labels[np.minimum(at, len(labels) - 1)]
 
 
 def _stand_ins() -> list[str]:
@@ -102,7 +96,7 @@ def _jobs(dataset: str, folder: pathlib.Path, out: pathlib.Path, module) -> Iter
 
 
 class _Reference:
-    def load(self, checkout: str, dataset: str, scalograms: bool) -> list[str]:
+    def load(self, checkout: str, dataset: str) -> list[str]:
         """Loads a script; returns what something stands in for."""
         path = pathlib.Path(checkout) / "dataset_preprocessing" / _SCRIPTS[dataset]
         if not path.is_file():
@@ -116,12 +110,6 @@ class _Reference:
         random.seed(0)
         if dataset == "wesad":
             self._module.pd.read_pickle = _read_pickle
-        if dataset == "fog":
-            nearest = types.SimpleNamespace(**vars(scipy.signal))
-            nearest.resample = _nearest
-            self._module.signal = nearest
-            if not scalograms:
-                self._module.spec_cwt = lambda signal: signal
         return missing
 
     def prepare(self, folder: str, out: str) -> timing.Seconds:
