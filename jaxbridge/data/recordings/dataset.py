@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbridge.data.checks import check_durations
 from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.recipes import layout
 from jaxbridge.data.recordings import modality as one
@@ -206,10 +207,15 @@ class Recordings:
     def _overlap(self, recording: str, contents, found) -> Overlap:
         spans = {}
         for group, file in contents.items():
-            parts = [
-                found[name] for name, m in self.description.modalities.items() if m.file == group
-            ]
-            part = min(parts, key=lambda part: part.duration_s)
+            parts = {
+                name: found[name] for name, m in self.description.modalities.items()
+                if m.file == group
+            }
+            check_durations(
+                {name: part.duration_s for name, part in parts.items()}, str(file.path),
+                tolerance_s=self.description.tolerance_s,
+            )
+            part = min(parts.values(), key=lambda part: part.duration_s)
             spans[group] = Span(
                 file.start, part.duration_s,
                 f"{part.num_samples} samples at {part.sampling_rate_hz:g} Hz",

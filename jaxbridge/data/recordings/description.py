@@ -27,11 +27,14 @@ from typing import Any
 import yaml
 
 from jaxbridge.data.recipes import Recipe, recipe
+from jaxbridge.data.recordings.contents import plain_unit
 from jaxbridge.data.recordings.opening import FORMATS
 from jaxbridge.data.recordings.options import FileOptions
 from jaxbridge.data.recordings.table import TIME_UNITS
 from model_ports.errors import InputError
 
+# Units a description may state; those of files that state another one are theirs.
+UNITS = ("uV", "mV", "V", "a.u.", "counts")
 LABEL_SOURCES = ("annotations", "hypnogram", "wfdb", "column", "intervals", "field", "none")
 UNLABELLED = "unlabelled"
 
@@ -272,7 +275,7 @@ def _modality(value: Any, where: str, at: str, files: Mapping[str, FileGroup]) -
     rate = keys.get("sampling_rate_hz")
     result = Modality(
         file=_file(keys, where, at, files), leads=pairs, encoder=keys.text("encoder"),
-        unit=keys.optional_text("unit"),
+        unit=_unit(keys, where, at),
         sampling_rate_hz=None if rate is None else keys.positive("sampling_rate_hz", rate),
         resampling=keys.optional_text("resampling"), normalise=keys.optional_text("normalise"),
         missing_leads=keys.choice("missing_leads", ("none", "zero", "repeat"), None),
@@ -287,6 +290,16 @@ def _modality(value: Any, where: str, at: str, files: Mapping[str, FileGroup]) -
             f"{result.encoder}. Remove it."
         )
     return result
+
+
+def _unit(keys: "_Keys", where: str, at: str) -> str | None:
+    unit = plain_unit(keys.optional_text("unit"))
+    if unit is not None and unit not in UNITS:
+        raise InputError(
+            f"{where}: {at}.unit is {unit!r}; use one of {', '.join(UNITS)}. A unit that the file "
+            "states itself need not be stated."
+        )
+    return unit
 
 
 def _file(keys: "_Keys", where: str, at: str, files: Mapping[str, FileGroup]) -> str:

@@ -12,7 +12,7 @@ from jaxbridge.data.leads import pick
 from jaxbridge.data.recipes import prepare
 from jaxbridge.data.recording import Recording
 from jaxbridge.data.recordings import timestamps, twelve_leads
-from jaxbridge.data.recordings.contents import Contents, plain_unit
+from jaxbridge.data.recordings.contents import Contents
 from jaxbridge.data.recordings.description import Gaps, Modality
 from jaxbridge.data.recordings.gaps import Filled, fill
 from model_ports.errors import InputError
@@ -86,8 +86,8 @@ def find(contents: Contents, modality: Modality, where: str, tolerance_s: float)
         tolerance_s: see `timestamps.to_grid`.
 
     Raises:
-        InputError: a lead that is missing; leads of different rates; a rate or unit that is stated
-            nowhere, or contradicts the file.
+        InputError: a lead that is missing; leads of different rates or lengths; a rate or unit that
+            is stated nowhere, or contradicts the file.
     """
     path = contents.path
     try:
@@ -102,6 +102,12 @@ def find(contents: Contents, modality: Modality, where: str, tolerance_s: float)
         raise InputError(
             f"{path}: the leads of {where} have different sampling rates ({listed}). Make a modality "
             "of each rate."
+        )
+    if len({lead.num_samples for lead in leads}) > 1:
+        listed = ", ".join(f"{lead.name} {lead.num_samples}" for lead in leads)
+        raise InputError(
+            f"{path}: the leads of {where} have different numbers of samples ({listed}), so they are "
+            "not simultaneous. Cut them to their common part, or make a modality of each."
         )
     rate, stated = leads[0].sampling_rate_hz, modality.sampling_rate_hz
     if rate is None and stated is None:
@@ -129,7 +135,7 @@ def find(contents: Contents, modality: Modality, where: str, tolerance_s: float)
 
 
 def _units(contents, leads, modality, where) -> tuple[str, ...]:
-    stated = plain_unit(modality.unit)
+    stated = modality.unit
     for lead in leads:
         if lead.unit is None and stated is None:
             raise InputError(

@@ -52,6 +52,7 @@ def test_defaults_are_the_strict_ones():
     ("encoder: labram", "encoder: labram, resampling: nearest", "Unknown resampling 'nearest'"),
     ("labels: {from: field, field: night, map: {1: wake, 2: sleep}}", "", "labels are from: none"),
     ("files: {", 'files: {extra: "x.csv", ', r"nothing reads files\.extra"),
+    ("unit: a.u.", "unit: mv", r"modalities\.ppg\.unit is 'mv'; use one of uV, mV, V, a\.u\., counts"),
     ("name: study", 'name: study\nsubject: "["', "subject is no regular expression"),
     ("name: study", 'name: study\nsubject: "P"', "must have one group"),
 ])
