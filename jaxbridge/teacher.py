@@ -1,7 +1,7 @@
 """The old modality's classifier: an encoder and a task head fitted to labels."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,15 @@ class HeadSettings:
         epochs: passes over the training windows; the one of lowest validation loss is kept.
         batch_size: windows per step.
         balance: weigh each class by 1 / its number of training windows.
+        class_weights: the weight of each class in place of that; their scale does not matter.
         standardise: fit on features of zero mean and unit deviation over the training windows and
             fold that map into the head, which stays linear in the raw features. The reference fits
             on raw features (False), which is slow where layers vary little between windows.
+        patience: stop after so many epochs without a lower validation loss; None for never.
+        batch_statistics: batch norms of an encoder that is trained normalise by the batch, and
+            their stored statistics follow it, as in PyTorch's training mode; an encoder without
+            them, or a frozen one, is not changed by it. Dropout of the published encoders is left
+            out.
     """
 
     unfrozen: bool = False
@@ -40,7 +46,10 @@ class HeadSettings:
     epochs: int = 200
     batch_size: int = 32
     balance: bool = True
+    class_weights: tuple[float, ...] | None = None
     standardise: bool = True
+    patience: int | None = None
+    batch_statistics: bool = True
 
 
 class Teacher(nnx.Module):
@@ -54,11 +63,19 @@ class Teacher(nnx.Module):
         return self.head(token_mean(self.encoder(signal)))
 
 
-def class_weights(labels: np.ndarray, num_classes: int, balance: bool) -> np.ndarray:
+def class_weights(
+    labels: np.ndarray, num_classes: int, balance: bool, given: Sequence[float] | None = None
+) -> np.ndarray:
     """Returns one weight per class: 1 / count, scaled to a mean of 1 over windows, or all 1.
 
+    Args:
+        labels: (windows,) classes.
+        num_classes: number of classes.
+        balance: weigh by 1 / count.
+        given: weights in place of these, scaled in the same way.
+
     Raises:
-        InputError: a class has no window.
+        InputError: a class has no window; not as many given weights as classes, or none positive.
     """
     counts = np.bincount(labels, minlength=num_classes)
     if (counts == 0).any():
@@ -66,6 +83,14 @@ def class_weights(labels: np.ndarray, num_classes: int, balance: bool) -> np.nda
         raise InputError(
             f"class {absent} has no training window; choose another split or seed."
         )
+    if given is not None:
+        weights = np.asarray(given, np.float64)
+        if weights.shape != (num_classes,) or not (np.isfinite(weights) & (weights > 0)).all():
+            raise InputError(
+                f"class weights {', '.join(f'{w:g}' for w in given)}: give a positive one for each "
+                f"of the {num_classes} classes."
+            )
+        return (weights * len(labels) / (weights @ counts)).astype(np.float32)
     if not balance:
         return np.ones(num_classes, np.float32)
     return (len(labels) / (num_classes * counts)).astype(np.float32)
@@ -85,15 +110,18 @@ def supervised_batch(
 
 def supervised_trainer(module: nnx.Module, settings: HeadSettings) -> engine.Trainer:
     """Returns a trainer of all of a module, inputs -> logits, on labels."""
+    labels = engine.labels(
+        module, lambda path: True, statistics=lambda path: settings.batch_statistics
+    )
     return engine.Trainer(
-        module, _classification_loss, engine.labels(module, lambda path: True),
-        optax.adam(settings.learning_rate),
+        module, _classification_loss, labels, optax.adam(settings.learning_rate)
     )
 
 
 def fit_head(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], num_classes: int,
     settings: HeadSettings, *, seed: int, what: str = "fitting the head",
+    checkpoints: TrainingCheckpoints | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[TaskHead, list[Epoch]]:
     """Fits a head on captured features.
@@ -105,13 +133,13 @@ def fit_head(
         settings: see `HeadSettings`.
         seed: fixes initial values and order.
         what: for progress and messages.
-        on_epoch: see `fit`.
+        checkpoints, on_epoch: see `fit`.
 
     Raises:
         InputError: a class without training windows, or sizes that do not fit.
     """
     features, labels = train
-    weights = class_weights(labels, num_classes, settings.balance)
+    weights = class_weights(labels, num_classes, settings.balance, settings.class_weights)
     mean, std = features.mean(axis=0), features.std(axis=0)
     # A feature that does not vary tells nothing; dividing by its rounding noise would.
     std = np.where(std > 1e-6 * np.abs(features).max(), std, np.inf)
@@ -123,7 +151,7 @@ def fit_head(
         trainer, supervised_batch((features - mean) / std, labels, weights),
         supervised_batch((val[0] - mean) / std, val[1], weights), epochs=settings.epochs,
         batch_size=min(settings.batch_size, len(labels)), seed=seed, keep_best=True, what=what,
-        on_epoch=on_epoch,
+        patience=settings.patience, checkpoints=checkpoints, on_epoch=on_epoch,
     )
     head = trainer.module()
     first = head.layers[0]
@@ -141,11 +169,10 @@ def fit_unfrozen(
 ) -> tuple[Teacher, list[Epoch]]:
     """Trains the encoder together with a head, from signals.
 
-    Arguments and errors as for `fit_head`, with signals in place of features; `checkpoints` and
-    `on_epoch` as for `fit`.
+    Arguments and errors as for `fit_head`, with signals in place of features.
     """
     signals, labels = train
-    weights = class_weights(labels, num_classes, settings.balance)
+    weights = class_weights(labels, num_classes, settings.balance, settings.class_weights)
     _, width = encoder.layer_shape(encoder.num_layers, (1, *signals.shape[1:]))
     head = TaskHead(width, num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
     teacher = Teacher(encoder, head)
@@ -153,6 +180,7 @@ def fit_unfrozen(
     curve = fit(
         trainer, supervised_batch(signals, labels, weights), supervised_batch(val[0], val[1], weights),
         epochs=settings.epochs, batch_size=min(settings.batch_size, len(labels)), seed=seed,
-        keep_best=True, what=what, checkpoints=checkpoints, on_epoch=on_epoch,
+        keep_best=True, what=what, patience=settings.patience, checkpoints=checkpoints,
+        on_epoch=on_epoch,
     )
     return trainer.module(), curve

@@ -53,19 +53,25 @@ class AxialAttention(nnx.Module):
         by_query = jnp.einsum("nigc,cij->ngij", query, query_position)
         by_key = jnp.einsum("nigc,cij->ngij", key, key_position)
         by_both = jnp.einsum("ngpi,ngpj->ngij", by_query, by_key)
+        similarities = (by_both, by_query, by_key)
         # The norm's offset is the same for all j and cancels in the softmax.
-        slope, _ = self.similarity_norm.affine()
+        slope, _ = self.similarity_norm.affine(
+            lambda: jnp.concatenate(similarities, axis=1).transpose(0, 2, 3, 1)
+        )
         slope = slope.reshape(3, self.groups, 1, 1)
         logits = sum(
             s * similarity.astype(jnp.float32)
-            for s, similarity in zip(slope, (by_both, by_query, by_key), strict=True)
+            for s, similarity in zip(slope, similarities, strict=True)
         )
         weights = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
         by_value = jnp.einsum("ngij,njgc->nigc", weights, value)
         by_position = jnp.einsum("ngij,cij->nigc", weights, value_position)
 
         # Published as one norm over the two results, interleaved by feature, which are then added.
-        slope, offset = (p.reshape(self.groups, width, 2) for p in self.output_norm.affine())
+        slope, offset = self.output_norm.affine(
+            lambda: jnp.stack([by_value, by_position], axis=-1).reshape(sequences, span, -1)
+        )
+        slope, offset = (p.reshape(self.groups, width, 2) for p in (slope, offset))
         out = slope[..., 0] * by_value + slope[..., 1] * by_position + offset.sum(axis=-1)
         return out.reshape(x.shape).astype(x.dtype)
 

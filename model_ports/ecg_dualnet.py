@@ -154,7 +154,7 @@ class ConditionalBatchNorm(nnx.Module):
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """x (batch, height, width, features), context (batch, window_samples)."""
         scale, shift = jnp.split(self.condition(context)[:, None, None], 2, axis=-1)
-        slope, offset = self.norm.affine()
+        slope, offset = self.norm.affine(lambda: x)
         y = x.astype(jnp.float32) * (scale * slope) + (scale * offset + shift)
         return y.astype(x.dtype)
 

@@ -1,7 +1,8 @@
 """One pmapped step for everything that is trained: a head, an encoder, a bridge.
 
 A label tree decides which leaves of a module are differentiated and updated; all others get no
-gradient, no optimizer state and no change. A call runs a whole epoch, or a chunk of one, as one
+gradient, no optimizer state and no change, but for statistics of batch norms labelled to follow the
+batches, as PyTorch's do in training mode. A call runs a whole epoch, or a chunk of one, as one
 compiled scan over batches. Under `jax.distributed` every process calls the same methods with the
 same arguments and works on its own devices' share of each batch.
 """
@@ -17,6 +18,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from model_ports.batch_norm import batch_statistics
 from model_ports.errors import InputError
 
 # A loss maps (module, batch) to per-window losses and weights, (rows,) each; a step minimises
@@ -48,18 +50,26 @@ class NonFiniteError(InputError):
         return len(self.before)
 
 
-def labels(module: nnx.Module, trainable: Callable[[str], bool]) -> dict[str, str]:
-    """Returns "bridge" (trained) or "frozen" for every leaf of the module, by path.
+def labels(
+    module: nnx.Module, trainable: Callable[[str], bool],
+    statistics: Callable[[str], bool] = lambda path: False,
+) -> dict[str, str]:
+    """Returns "bridge" (trained), "statistics" or "frozen" for every leaf of the module, by path.
 
     Args:
         module: any NNX module.
         trainable: tells by path, such as "bridge.low_rank_a", whether a parameter moves. Only
             `nnx.Param` leaves can.
+        statistics: tells by path whether a batch norm's statistics follow the batches. If any do,
+            every batch norm normalises by the batch while it is trained; only `nnx.BatchStat`
+            leaves can.
     """
-    return {
-        path: "bridge" if isinstance(leaf, nnx.Param) and trainable(path) else "frozen"
-        for path, leaf in _leaves(module).items()
-    }
+    def label(path: str, leaf: nnx.Variable) -> str:
+        if isinstance(leaf, nnx.BatchStat) and statistics(path):
+            return "statistics"
+        return "bridge" if isinstance(leaf, nnx.Param) and trainable(path) else "frozen"
+
+    return {path: label(path, leaf) for path, leaf in _leaves(module).items()}
 
 
 def reached(module: nnx.Module, loss: Loss, batch: Mapping[str, jax.ShapeDtypeStruct]) -> set[str]:
@@ -109,6 +119,7 @@ class Trainer:
 
     Attributes:
         params: trained leaves by path, replicated.
+        statistics: statistics of batch norms that follow the batches, by path, replicated.
         opt_state: optimizer state, of the trained leaves only.
 
     Raises:
@@ -120,7 +131,8 @@ class Trainer:
         optimizer: optax.GradientTransformation, *, devices: list[jax.Device] | None = None,
     ):
         leaves = _leaves(module)
-        trained = [path for path in leaves if leaf_labels[path] != "frozen"]
+        trained = [path for path in leaves if leaf_labels[path] == "bridge"]
+        followed = [path for path in leaves if leaf_labels[path] == "statistics"]
         if not trained:
             raise InputError("no parameter is labelled as trained; nothing would move.")
         self.devices = devices or jax.local_devices()
@@ -130,14 +142,16 @@ class Trainer:
         self._structure = nnx.split(module)
         # pmap donates this state, so it must not share buffers with the caller's module.
         self.params = self.place({p: np.asarray(leaves[p][...]) for p in trained})
-        self.frozen = self.place({p: v[...] for p, v in leaves.items() if p not in self.params})
-        mask = {path: leaf_labels[path] != "frozen" for path in leaves}
+        self.statistics = self.place({p: np.asarray(leaves[p][...]) for p in followed})
+        changed = {*trained, *followed}
+        self.frozen = self.place({p: v[...] for p, v in leaves.items() if p not in changed})
+        mask = {path: leaf_labels[path] == "bridge" for path in leaves}
         self._optimizer = optax.masked(optimizer, mask)
         self.opt_state = self.place(self._optimizer.init(self._with_masked_nodes(self.params)))
         pmap = functools.partial(jax.pmap, axis_name=AXIS, devices=devices, out_axes=None)
         # The nested first entry is needed: from a flat tuple of axes, jax 0.10 assigns them to
         # leaves one by one whenever there happen to be as many leaves as arguments.
-        axes = ((None, None), None, None, 0, 0)
+        axes = ((None, None, None), None, None, 0, 0)
         step, total = self._run_steps, self._total_loss
         self._epoch, self._chunk = (
             pmap(functools.partial(step, loss, rows), in_axes=axes, donate_argnums=0)
@@ -167,9 +181,7 @@ class Trainer:
     def lower(self, data: Batch, order: np.ndarray, batch_size: int) -> jax.stages.Lowered:
         """Returns the program that `train` runs on these arguments, not yet compiled."""
         rows, valid = self._batches(order, batch_size)
-        return self._epoch.lower(
-            (self.params, self.opt_state), self.frozen, self.place(dict(data)), rows, valid
-        )
+        return self._epoch.lower(self._state, self.frozen, self.place(dict(data)), rows, valid)
 
     def read_batches(self, read: Rows, order: np.ndarray, batch_size: int) -> tuple[Any, Any]:
         """Returns batches on the devices, for `train_batches`: reading ahead is worth a thread."""
@@ -187,51 +199,60 @@ class Trainer:
         """Returns the mean loss over all of `data`, nothing updated."""
         size = len(next(iter(data.values())))
         rows, valid = self._batches(np.arange(size), batch_size)
-        total, weight = self._evaluate(
-            (self.params, ()), self.frozen, self.place(dict(data)), rows, valid
-        )
+        state = self.params, (), self.statistics
+        total, weight = self._evaluate(state, self.frozen, self.place(dict(data)), rows, valid)
         return float(total) / float(weight)
 
     def sum_batches(self, batches: Any, valid: Any) -> tuple[float, float]:
         """Returns sums of weighted losses and of weights over what `read_batches` returned."""
-        state = self.params, ()
+        state = self.params, (), self.statistics
         total, weight = self._evaluate_chunk(state, self.frozen, (), batches, valid)
         return float(total), float(weight)
 
     def host_params(self) -> dict[str, np.ndarray]:
-        """Returns a copy of the trained leaves on the host."""
-        return {path: np.array(value) for path, value in self.params.items()}
+        """Returns a copy of the trained leaves, and of statistics that follow, on the host."""
+        both = {**self.params, **self.statistics}
+        return {path: np.array(value) for path, value in both.items()}
 
     def set_params(self, params: Mapping[str, np.ndarray]) -> None:
-        """Replaces the trained leaves; the optimizer state stays."""
-        self.params = self.place(dict(params))
+        """Takes over what `host_params` returned; the optimizer state stays."""
+        self.params, self.statistics = (
+            self.place({path: params[path] for path in leaves})
+            for leaves in (self.params, self.statistics)
+        )
 
     def host_state(self) -> dict[str, np.ndarray]:
         """Returns a copy of everything that training changes, by name, on the host."""
-        leaves, _ = jax.tree_util.tree_flatten_with_path((self.params, self.opt_state))
+        leaves, _ = jax.tree_util.tree_flatten_with_path(self._state)
         return {jax.tree_util.keystr(path): np.array(value) for path, value in leaves}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes over what `host_state` returned, bit by bit."""
-        leaves, structure = jax.tree_util.tree_flatten_with_path((self.params, self.opt_state))
+        leaves, structure = jax.tree_util.tree_flatten_with_path(self._state)
         values = [state[jax.tree_util.keystr(path)] for path, _ in leaves]
-        self.params, self.opt_state = self.place(jax.tree.unflatten(structure, values))
+        self._state = self.place(jax.tree.unflatten(structure, values))
 
     def module(self) -> Any:
         """Returns a copy of the module with the trained leaves as they are now."""
-        params = self.host_params()
+        changed = self.host_params()
         frozen = {p: np.asarray(v) for p, v in self.frozen.items()}
-        return _merge(self._structure, jax.tree.map(jnp.asarray, {**params, **frozen}))
+        return _merge(self._structure, jax.tree.map(jnp.asarray, {**changed, **frozen}))
 
     def place(self, tree: Any) -> Any:
         """Returns the tree on every device; already placed arrays are left where they are."""
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
+    @property
+    def _state(self) -> tuple[Any, Any, Any]:
+        """Everything that training changes."""
+        return self.params, self.opt_state, self.statistics
+
+    @_state.setter
+    def _state(self, state: tuple[Any, Any, Any]) -> None:
+        self.params, self.opt_state, self.statistics = state
+
     def _take(self, call, data, rows, valid) -> np.ndarray:
-        state, values, fine = call(
-            (self.params, self.opt_state), self.frozen, data, rows, valid
-        )
-        self.params, self.opt_state = state
+        self._state, values, fine = call(self._state, self.frozen, data, rows, valid)
         values, fine = np.asarray(values), np.asarray(fine)
         if not fine.all():
             step = int(np.argmin(fine))
@@ -258,34 +279,48 @@ class Trainer:
         return by_device(index), by_device(valid)
 
     def _with_masked_nodes(self, trained: Mapping[str, Any]) -> dict[str, Any]:
-        return {**trained, **{path: optax.MaskedNode() for path in self.frozen}}
+        masked = dict.fromkeys((*self.frozen, *self.statistics), optax.MaskedNode())
+        return {**trained, **masked}
 
-    def _weighted(self, loss, params, frozen, batch, valid):
-        module = _merge(self._structure, {**params, **frozen})
+    def _weighted(self, loss, module, batch, valid):
         losses, weights = loss(module, {**batch, VALID: valid})
         weights = jax.lax.stop_gradient(weights) * valid
         # A padded row repeats a real window; where() keeps a NaN of its from spreading.
         return jnp.sum(jnp.where(weights > 0, losses * weights, 0)), jnp.sum(weights)
 
+    def _in_training(self, loss, params, statistics, frozen, batch, valid):
+        """As `_weighted`, and the statistics after the batch."""
+        module = _merge(self._structure, {**params, **statistics, **frozen})
+        if not statistics:
+            return *self._weighted(loss, module, batch, valid), {}
+        with batch_statistics(valid, axis_name=AXIS):
+            total, weight = self._weighted(loss, module, batch, valid)
+        leaves = _leaves(module)
+        return total, weight, {path: leaves[path][...] for path in statistics}
+
     def _run_steps(self, loss, rows_of, state, frozen, data, rows, valid):
         def step(carry, now):
-            (params, opt_state), fine = carry
+            (params, opt_state, statistics), fine = carry
             rows, valid = now
 
             def mean(params):
-                total, weight = self._weighted(loss, params, frozen, rows_of(data, rows), valid)
-                return total / jax.lax.psum(weight, AXIS)
+                total, weight, after = self._in_training(
+                    loss, params, statistics, frozen, rows_of(data, rows), valid
+                )
+                return total / jax.lax.psum(weight, AXIS), after
 
-            value, gradients = jax.lax.psum(jax.value_and_grad(mean)(params), AXIS)
+            (value, after), gradients = jax.value_and_grad(mean, has_aux=True)(params)
+            value, gradients = jax.lax.psum((value, gradients), AXIS)
             # After a bad batch nothing moves any more: the last good state is what is returned.
             sizes = [jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(gradients)]
             fine &= jnp.isfinite(value) & jnp.isfinite(sum(sizes))
             updates, new_state = self._optimizer.update(
                 self._with_masked_nodes(gradients), opt_state, self._with_masked_nodes(params)
             )
-            new = optax.apply_updates(params, {p: updates[p] for p in params}), new_state
+            moved = optax.apply_updates(params, {p: updates[p] for p in params})
             state = jax.tree.map(
-                lambda after, before: jnp.where(fine, after, before), new, (params, opt_state)
+                lambda after, before: jnp.where(fine, after, before),
+                (moved, new_state, after), (params, opt_state, statistics),
             )
             return (state, fine), (value, fine)
 
@@ -294,11 +329,12 @@ class Trainer:
         return state, losses, fine
 
     def _total_loss(self, loss, rows_of, state, frozen, data, rows, valid):
-        params, _ = state
+        params, _, statistics = state
 
         def step(carry, now):
             rows, valid = now
-            total, weight = self._weighted(loss, params, frozen, rows_of(data, rows), valid)
+            module = _merge(self._structure, {**params, **statistics, **frozen})
+            total, weight = self._weighted(loss, module, rows_of(data, rows), valid)
             return (carry[0] + total, carry[1] + weight), None
 
         start = (jnp.zeros(()), jnp.zeros(()))
