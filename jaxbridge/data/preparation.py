@@ -79,6 +79,8 @@ def prepare(
     with parts_folder(path) as folder:
         writer = PartWriter(dataset, tuple(described["class_names"]), folder, names)
         _prepare_missing(writer, workers)
+        if workers:
+            _tell_notes(writer)
         store = _put_together(path, writer, recordings, metadata, split, known)
         shutil.rmtree(folder)
     return store, True
@@ -133,6 +135,13 @@ def _here(writer: PartWriter, todo: list[str]) -> Iterator[tuple[str, str | None
     with threadpoolctl.threadpool_limits(1):  # as in a worker, so that the bits are the same
         for name in todo:
             yield name, failure(writer, name)
+
+
+def _tell_notes(writer: PartWriter) -> None:
+    """Logs what workers did to recordings: their own logs are not seen."""
+    for name, part in writer.names.items():
+        if summary := Part.open(writer.folder / part).notes.get("summary"):
+            _log.info("%s: %s", name, summary)
 
 
 def _put_together(

@@ -187,7 +187,9 @@ class Recordings:
                 if seconds > 1e-6
             },
         }
-        _tell(recording, notes, it.window_s, shared.duration_s)
+        notes["summary"] = _summary(notes, it.window_s, shared.duration_s)
+        if notes["summary"]:
+            _log.info("%s: %s", recording, notes["summary"])
         return WindowBatch(
             arrays, labels[keep], files.subject, recording, start_s=starts_s[keep], notes=notes
         )
@@ -272,7 +274,8 @@ def _per_lead(found, prepared, what: str) -> dict[str, dict[str, int]]:
     return {name: leads for name, leads in counts.items() if leads}
 
 
-def _tell(recording: str, notes: Mapping, window_s: float, duration_s: float) -> None:
+def _summary(notes: Mapping, window_s: float, duration_s: float) -> str:
+    """What was done to a recording, in words; nothing where nothing was."""
     parts = []
     for key, text in (
         ("dropped_at_gaps", "windows dropped at gaps"),
@@ -290,5 +293,4 @@ def _tell(recording: str, notes: Mapping, window_s: float, duration_s: float) ->
     ]
     if not sum(notes[key] for key in ("windows", "dropped_at_gaps", "dropped_without_class")):
         parts.append(f"{duration_s:.3f} s are too short for a window of {window_s:g} s")
-    if parts:
-        _log.info("%s: %d windows; %s", recording, notes["windows"], "; ".join(parts))
+    return "; ".join([f"{notes['windows']} windows", *parts]) if parts else ""

@@ -157,7 +157,7 @@ def read_description(path: str | Path) -> Description:
     """
     path = Path(path)
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError(f"There is no description {path}. Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -165,6 +165,19 @@ def read_description(path: str | Path) -> Description:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no valid YAML: {error}. Correct it.") from error
     return parse(loaded, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is written twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=True):
+            if keys.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {name!r} is there twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def parse(loaded: Any, where: str) -> Description:

@@ -71,6 +71,9 @@ def test_missing_file_and_broken_yaml(tmp_path):
     (tmp_path / "bad.yaml").write_text("name: [")
     with pytest.raises(InputError, match=r"bad\.yaml is no valid YAML"):
         read_description(tmp_path / "bad.yaml")
+    (tmp_path / "twice.yaml").write_text(GOOD.replace("  ppg:", "  eeg:"))
+    with pytest.raises(InputError, match="key 'eeg' is there twice"):
+        read_description(tmp_path / "twice.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(InputError, match="the description must be a mapping"):
         read_description(tmp_path / "list.yaml")
