@@ -56,17 +56,18 @@ class EmbeddingStudent(nnx.Module):
         return self.head(self.centred(signal) * self.scale[...] + self.mean[...])
 
     def rescale(self, data: StudyData) -> None:
-        """Gives the student's embeddings the teacher's length: a cosine does not decide it.
+        """Gives the student's embeddings the mean and the overall deviation of the teacher's.
 
-        The factor is the least-squares one over the pairs, unless that is not positive.
+        Both are over the pairs; a cosine, and InfoNCE, leave them open.
         """
         mine = sweep(
             _centred, self, data.reader(data.new_modality), data.pair, batch_size=data.batch_size,
             what="reading embeddings",
         )
-        factor = np.sum(mine * self.target(data.embeddings(data.pair))) / np.sum(mine**2)
-        if factor > 0:
-            self.scale.set_value(self.scale[...] * jnp.asarray(factor, jnp.float32))
+        shift, spread = mine.mean(axis=0), float(np.sqrt(mine.var(axis=0).mean()))
+        # A student that says the same of all windows stays where it is.
+        self.scale.set_value(self.scale[...] / (spread or 1.0))
+        self.mean.set_value(self.mean[...] - jnp.asarray(shift) * self.scale[...])
 
 
 def embedding_rows(data: StudyData, student: EmbeddingStudent) -> dict[str, Rows]:

@@ -101,7 +101,7 @@ def train(
             seed=seed, keep_best=optimisation.keep == "best", what=what, checkpoints=kept,
             on_epoch=seconds.add,
         )
-    trained = frozenset(path for path, label in labels.items() if label != "frozen")
+    trained = frozenset(path for path, label in labels.items() if label == "bridge")
     return Trained(
         trainer.module(), trained, program, len(curve) * len(data.pair), curve, seconds.median()
     )
