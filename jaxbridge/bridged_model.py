@@ -11,6 +11,7 @@ from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.head import TaskHead
 from jaxbridge.training import trainable
 from model_ports import Encoder
+from model_ports.batch_groups import recomputed
 from model_ports.encoder import Pool, token_mean
 from model_ports.errors import InputError
 
@@ -66,7 +67,11 @@ class Suffix(nnx.Module):
         context = self.head.context_for(tokens.shape[0])
         for i in range(self.start, self.old.num_layers):
             layer = functools.partial(self.old.run, start=i, stop=i + 1, context=context)
-            tokens = (jax.checkpoint(layer) if remat else layer)(tokens)
+            if remat:
+                with recomputed():
+                    tokens = jax.checkpoint(layer)(tokens)
+            else:
+                tokens = layer(tokens)
         return tokens
 
     def logits(self, last: jax.Array) -> jax.Array:

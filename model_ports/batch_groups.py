@@ -17,6 +17,7 @@ _keep = jax.checkpoint_policies.save_from_both_policies(
     lambda primitive, *_, **__: primitive is jax.lax.conv_general_dilated_p,
 )
 _whole = contextvars.ContextVar("whole batches", default=False)
+_recomputed = contextvars.ContextVar("recomputed", default=False)
 
 
 def in_groups(
@@ -57,7 +58,8 @@ def in_groups(
         return padded.reshape(count, group, *x.shape[1:])
 
     # Within the loop nothing can merge what is computed again with the first time.
-    again = jax.checkpoint(function, policy=_keep, prevent_cse=False)
+    policy = None if _recomputed.get() else _keep
+    again = jax.checkpoint(function, policy=policy, prevent_cse=False)
     out = jax.lax.map(again, jax.tree.map(split, inputs))
     return out.reshape(count * group, *out.shape[2:])[:batch]
 
@@ -81,3 +83,17 @@ def whole_batches() -> Iterator[None]:
         yield
     finally:
         _whole.reset(before)
+
+
+@contextlib.contextmanager
+def recomputed() -> Iterator[None]:
+    """Groups that are traced inside keep their inputs only for the backward pass.
+
+    A `jax.checkpoint` around a layer does not do that on a CPU: XLA's scheduler there computes again
+    as soon as it can, when the backward pass is far.
+    """
+    before = _recomputed.set(True)
+    try:
+        yield
+    finally:
+        _recomputed.reset(before)

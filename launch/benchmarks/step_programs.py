@@ -166,7 +166,8 @@ def _scaling(settings: Settings) -> Iterator[Share]:
             program = _lowered(model, bridge, target, settings.batch, count).compile()
             gflop = program.cost_analysis()["flops"] / 1e9
             alone = alone or gflop
-            sizes = collective_bytes(program.as_text())
+            # a sum over one device moves nothing
+            sizes = collective_bytes(program.as_text()) if count > 1 else []
             yield Share(
                 what=name, devices=count, windows=-(-settings.batch // count), gflop=gflop,
                 share=gflop / alone, collectives=len(sizes), collective_mb=sum(sizes) / 2**20,
