@@ -163,7 +163,8 @@ def read_description(path: str | Path) -> Description:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}. Check its rights.") from error
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is no valid YAML: {error}. Correct it.") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no valid YAML: {reason}. Correct it.") from error
     return parse(loaded, str(path))
 
 

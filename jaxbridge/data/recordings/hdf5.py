@@ -12,6 +12,8 @@ from model_ports.errors import InputError
 
 _RATES = ("sampling_rate_hz", "sampling_rate", "sample_rate", "samplerate", "fs", "sfreq")
 _UNITS = ("unit", "units")
+# What h5py raises at damaged bytes.
+_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 
 def open_hdf5(path: Path, options: FileOptions) -> Contents:
@@ -28,14 +30,14 @@ def open_hdf5(path: Path, options: FileOptions) -> Contents:
     try:
         with h5py.File(path, "r") as file:
             shapes, notes = datasets(file)
-    except OSError as error:
+    except _ERRORS as error:
         raise InputError(f"{path} is no readable HDF5 file: {error}. Get it again.") from error
 
     def read(name: str) -> np.ndarray:
         try:
             with h5py.File(path, "r") as file:
                 return file[name][()]
-        except (OSError, KeyError) as error:
+        except _ERRORS as error:
             raise InputError(
                 f"{path}: data set {name!r} cannot be read ({error}). Get the file again."
             ) from error

@@ -97,35 +97,30 @@ def _from_column(
     kind = format_of(path, options)
     if kind == "table":
         values = column(path, read_table(path, options)[0], name)
-        values = np.array([None if pd.isna(value) else _text(value) for value in values], object)
     else:
         vectors = open_file(path, dataclasses.replace(options, array=None, lead_names=()))
         if name not in vectors.names:
             raise InputError(
                 f"{path} has no one-dimensional array {name!r}. It has: {', '.join(vectors.names)}."
             )
-        numbers = vectors.load([vectors.names.index(name)])[0]
-        values = np.array([None if np.isnan(n) else _text(n) for n in numbers], object)
+        values = vectors.load([vectors.names.index(name)])[0]
     if len(values) != samples:
         raise InputError(
             f"{path}: {name!r} has {len(values)} labels, the signals have {samples} samples. One label "
             "per sample is needed; otherwise write the labels as a table of intervals (onset, "
             "duration, label) and use labels from: intervals."
         )
-    if contents.times_s is not None:
-        at = contents.times_s
-        ends = np.append(at[1:], at[-1] + 1 / rate_hz)
-        ends = np.minimum(ends, at + 1.5 / rate_hz)
-    else:
-        at = np.arange(len(values)) / rate_hz
-        ends = at + 1 / rate_hz
-    same = np.array([a == b for a, b in zip(values[1:], values[:-1], strict=True)], bool)
-    joined = same & (at[1:] - ends[:-1] < 0.5 / rate_hz)
+    codes, labels = pd.factorize(values)  # an empty cell gets -1
+    at = np.arange(samples) / rate_hz if contents.times_s is None else contents.times_s
+    # Each label lasts until the next row, but for a gap.
+    ends = np.minimum(np.append(at[1:], np.inf), at + 1.5 / rate_hz)
+    ends[-1] = at[-1] + 1 / rate_hz
+    joined = (codes[1:] == codes[:-1]) & (at[1:] - ends[:-1] < 0.5 / rate_hz)
     firsts = np.flatnonzero(np.append(True, ~joined))
-    lasts = np.append(firsts[1:] - 1, len(values) - 1)
+    lasts = np.append(firsts[1:] - 1, samples - 1)
     return tuple(
-        Interval(float(at[a]), float(ends[b] - at[a]), values[a])
-        for a, b in zip(firsts, lasts, strict=True) if values[a] is not None
+        Interval(float(at[a]), float(ends[b] - at[a]), _text(labels[codes[a]]))
+        for a, b in zip(firsts, lasts, strict=True) if codes[a] >= 0
     )
 
 

@@ -42,7 +42,10 @@ def open_table(path: Path, options: FileOptions) -> Contents:
         leads.append(Lead(name, _rate(path, rate), None, len(table)))
         columns.append(name)
     if not leads:
-        raise InputError(f"{path} has no column of numbers. It has: {', '.join(table.columns)}.")
+        raise InputError(
+            f"{path} has no column of numbers. It has: {', '.join(table.columns)}. Decimals are "
+            "written with a point."
+        )
 
     def load(indices):
         return [_numbers(path, table, columns[i]) for i in indices]
@@ -78,7 +81,8 @@ def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str
             encoding="utf-8-sig", skipinitialspace=True, low_memory=False,
         )
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is no readable table: {error}. Check the file.") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no readable table: {reason}. Check the file.") from error
     if table.empty:
         raise InputError(f"{path} holds no rows. Leave the file out.")
     if not header:
@@ -139,7 +143,11 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
         try:
             dates = pd.to_datetime(cells, utc=True, format="ISO8601")
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: the time column holds no dates ({error}).") from error
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path}: the time column {cells.name!r} holds no dates of the form "
+                f"2024-05-01T10:00:00 ({reason}). Correct it or time_unit."
+            ) from error
         # The difference first: seconds since 1970 hold no more than a microsecond.
         first = dates.iloc[0]
         seconds = ((dates - first) / pd.Timedelta(seconds=1)).to_numpy(np.float64)

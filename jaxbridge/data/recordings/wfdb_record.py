@@ -55,7 +55,7 @@ def open_wfdb(path: Path, options: FileOptions) -> Contents:
     for i, name in enumerate(header.sig_name):
         rate = header.fs * frames[i]
         leads.append(Lead(
-            name, rate, plain_unit(header.units[i]), (header.sig_len or 0) * frames[i],
+            name or f"signal {i}", rate, plain_unit(header.units[i]), (header.sig_len or 0) * frames[i],
             header.adc_gain[i] < 0,
         ))
     return Contents(

@@ -161,3 +161,27 @@ def test_record_whose_signal_file_is_missing(tmp_path):
     (tmp_path / "P01.dat").unlink()
     with pytest.raises(InputError, match=r"P01\.hea names the signal file P01\.dat, which is not"):
         open_file(path)
+
+
+@pytest.mark.parametrize("kind", FILE_KEYS)
+def test_damaged_bytes_are_windows_or_one_line(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    write(tmp_path, kind, leads(25))
+    path = describe(tmp_path / "study.yaml", kind)
+    refused = 0
+    for file in sorted(tmp_path.glob("P01*")):
+        whole = file.read_bytes()
+        for cut in range(10):
+            damaged = bytearray(whole)
+            if cut % 2:
+                del damaged[rng.integers(len(whole)) :]
+            else:
+                damaged[rng.integers(min(len(whole), 2000))] = rng.integers(256)
+            file.write_bytes(damaged)
+            try:
+                Recordings.from_yaml(path).windows("P01")
+            except InputError as error:
+                refused += 1
+                assert "\n" not in str(error) and "P01" in str(error)
+        file.write_bytes(whole)
+    assert refused >= 3
