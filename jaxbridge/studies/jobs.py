@@ -1,0 +1,127 @@
+"""A job: one variation on one case, and the files that it leaves."""
+
+import contextlib
+import json
+import logging
+import pathlib
+import shutil
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxbridge.methods import Cost, StudyData
+from jaxbridge.run_folder import read_json, write_curve, write_json
+from jaxbridge.settings_difference import differences
+from jaxbridge.statistics.predictions import Predictions
+from jaxbridge.studies.setup import Case, Setup
+from jaxbridge.studies.variation import Variation
+from model_ports.errors import InputError
+
+_log = logging.getLogger("jaxbridge")
+
+
+class Result(NamedTuple):
+    """What a job found.
+
+    Attributes:
+        predictions: of the test windows.
+        cost: of fit and prediction.
+        seconds: the job took, data that it shares with others left out.
+    """
+
+    predictions: Predictions
+    cost: Cost
+    seconds: float
+
+
+class Job(NamedTuple):
+    """A variation on a case, within a study's folder."""
+
+    study_folder: pathlib.Path
+    variation: Variation
+    case: Case
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return self.study_folder / "jobs" / self.variation.slug / self.case.folder
+
+    @property
+    def _unfinished(self) -> pathlib.Path:
+        return self.folder.with_name(f".{self.folder.name}.partial")
+
+    def done(self) -> bool:
+        """Returns whether it has run.
+
+        Raises:
+            InputError: it has, with other settings.
+        """
+        record = self.folder / "details.json"
+        if not record.exists():
+            return False
+        wanted = json.loads(json.dumps(self.variation.identity()))
+        if changed := differences(read_json(record)["variation"], wanted):
+            raise InputError(
+                f"{self.folder} was run with other settings; give another folder, or remove it:\n"
+                + "\n".join(changed)
+            )
+        return True
+
+    def run(self, data: StudyData, setup: Setup) -> None:
+        """Fits, predicts the test windows and writes the files; a killed job goes on.
+
+        Args:
+            data: of the case, changed as the variation says.
+            setup: for the names of people.
+        """
+        started, folder = time.monotonic(), self._unfinished
+        folder.mkdir(parents=True, exist_ok=True)
+        fitted = self.variation.method.fit(data, self.case.seed, folder=folder)
+        test = data.windows.indices("test")
+        subjects = data.windows.subjects
+        subjects = np.full(len(data.windows.labels), "unknown") if subjects is None else subjects
+        Predictions(
+            fitted.logits(data, test), data.labels(test),
+            np.array([setup.person(self.case, str(name)) for name in subjects[test]]),
+            *self.case,
+        ).save(folder / "predictions.npz")
+        write_json(folder / "cost.json", fitted.cost(data).as_dict())
+        if fitted.curve:
+            write_curve(folder / "curve.csv", fitted.curve)
+        write_json(folder / "details.json", {
+            **fitted.details, "variation": self.variation.identity(),
+            "pairs": len(data.pair), "seconds": time.monotonic() - started,
+        })
+        self.failure_file.unlink(missing_ok=True)
+        folder.rename(self.folder)
+
+    @property
+    def failure_file(self) -> pathlib.Path:
+        return self.folder.with_name(f"{self.folder.name}.failed.json")
+
+    def failed(self, error: Exception) -> None:
+        """Writes down why it failed; it is tried again when the study is started again."""
+        _log.error(
+            "%s, %s: failed: %s", self.variation.name, self.case.folder, error,
+            exc_info=None if isinstance(error, InputError) else error,
+        )
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self.failure_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.failure_file, {"error": f"{type(error).__name__}: {error}"})
+
+    def failure(self) -> dict[str, Any] | None:
+        """Returns what `failed` wrote, with whose failure it is; None if it did not fail."""
+        with contextlib.suppress(FileNotFoundError):
+            return {
+                "variation": self.variation.name, **self.case._asdict(),
+                **read_json(self.failure_file),
+            }
+        return None
+
+    def result(self) -> Result:
+        """Returns what a job that is done has found."""
+        return Result(
+            Predictions.load(self.folder / "predictions.npz"),
+            Cost(**read_json(self.folder / "cost.json")),
+            read_json(self.folder / "details.json")["seconds"],
+        )

@@ -1,0 +1,72 @@
+"""A study: many variations of one thing, on every seed and fold, as a table, figures and a page.
+
+    python -m launch.study --study=methods --out=runs/methods --seeds=0,1,2,3,4
+    python -m launch.study --study=pairs --data=EEGMAT_DIR --out=runs/pairs --folds=5
+
+Every finished job is kept: the same command goes on with a study that was killed, and tries failed
+jobs again. More seeds, or other methods and variations, can be asked for in the same folder.
+"""
+
+import pathlib
+import shlex
+import sys
+
+import jax
+from absl import flags
+
+from jaxbridge import methods
+from jaxbridge.run_folder import read_json
+from jaxbridge.studies import catalogue, run_study
+from launch.dataset import DATA
+from launch.script import run
+from launch.seeds import parsed_seeds
+from launch.study_setups import miniature, recorded, simulated
+from model_ports.errors import InputError
+
+_STUDY = flags.DEFINE_enum("study", None, catalogue.available(), "Which one.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder of the study.", required=True)
+_FOLDS = flags.DEFINE_integer(
+    "folds", 5, "Folds by subject, for recordings; simulated people have splits.", lower_bound=2
+)
+_METHODS = flags.DEFINE_list(
+    "methods", [],
+    "Names of methods, for studies that compare them; by default all in --study=methods, elsewhere "
+    f"{', '.join(catalogue.COMPARED)}. There are: {'; '.join(methods.available())}.",
+)
+_ONLY = flags.DEFINE_list("only", [], "Only variations whose name holds one of these words.")
+_PREPARED = flags.DEFINE_string(
+    "prepared", None, "Folder of windows, teachers and features, which studies on the same data may "
+    "share, one at a time; by default within --out.",
+)
+_MINIATURE = flags.DEFINE_bool(
+    "miniature", False, "A minute of work on tiny encoders and few windows, to see that all runs."
+)
+
+
+def main() -> None:
+    out = pathlib.Path(_OUT.value)
+    on_files = DATA.value not in (None, "simulation")
+    if _MINIATURE.value and on_files:
+        raise InputError("--miniature is simulated: leave out --data.")
+    setup = miniature() if _MINIATURE.value else recorded(_FOLDS.value) if on_files else simulated()
+    study = catalogue.study(_STUDY.value, setup, _METHODS.value)
+    if _ONLY.value:
+        study = study.only(_ONLY.value)
+    prepared = pathlib.Path(_PREPARED.value) if _PREPARED.value else out / "data"
+    if jax.config.jax_compilation_cache_dir is None:
+        # Jobs of one kind compile the same programs.
+        jax.config.update("jax_compilation_cache_dir", str((prepared / "compiled").resolve()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    failed = run_study(
+        study, setup, out, parsed_seeds(), prepared=prepared,
+        command=shlex.join(["python", "-m", "launch.study", *sys.argv[1:]]),
+    )
+    print(f"Table: {out / 'results.csv'}")
+    if failed:
+        for failure in read_json(out / "study.json")["failed"]:
+            print("failed: {variation}, seed {seed}, fold {fold}: {error}".format(**failure))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)
