@@ -37,6 +37,11 @@ class FusionClassifier(nnx.Module):
         self.across = Fuse(across, modalities, self.within[0].out_features)
         self.head = TaskHead(self.across.out_features, num_classes, hidden=hidden, rngs=rngs)
 
+    @property
+    def num_trained(self) -> int:
+        """Parameters that fitting moves."""
+        return sum(leaf[...].size for _, leaf in nnx.to_flat_state(nnx.state(self, nnx.Param)))
+
     def __call__(self, embeddings: jax.Array) -> jax.Array:
         """(batch, modalities, representations, features) -> logits, (batch, num_classes)."""
         embeddings = (embeddings - self.mean[...]) * self.scale[...]
