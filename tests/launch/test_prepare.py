@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -56,15 +57,8 @@ def test_store_is_made_once(folder, tmp_path):
     ("flags", "message"),
     [
         (["--eeg_leads=F3,Oz"], "No lead 'Oz'"),
-        (["--dataset=ISRUC4"], "value should be one of <eegmat|wesad|isruc|fog>"),
-        (["--dataset=wesad", "--window_s=60"], "has no folders S2, S3"),
-        (["--classes=2"], "--classes is not for eegmat"),
-        (["--sizes=train=many"], "--sizes=train=many: give a number"),
-        (["--sizes=train=20,test=9"], "need 29 subjects, there are 24"),
+        (["--dataset=ISRUC4"], "value should be one of <eegmat|wesad|isruc|fog"),
         (["--skip=Subject99_1"], "no recording Subject99_1 to skip"),
-        (["--split=recording", "--guard_s=3"], "guard gap is for time blocks"),
-        (["--eeg_encoder=labrador"], "No preprocessing recipe for 'labrador'"),
-        (["--window_s=100"], "do not fit"),
     ],
 )
 def test_bad_flags_are_one_clear_line_and_exit_2(folder, tmp_path, flags, message):
@@ -72,6 +66,48 @@ def test_bad_flags_are_one_clear_line_and_exit_2(folder, tmp_path, flags, messag
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+_TRY = """
+import json, sys
+from absl import flags
+from launch import prepare
+from model_ports.errors import InputError
+for given in json.loads(sys.argv[1]):
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS(["prepare", *given])
+    try:
+        prepare.main()
+        print("no error")
+    except InputError as error:
+        print(str(error).replace(chr(10), " "))
+"""
+
+
+def test_other_flags_that_do_not_fit(folder, tmp_path):
+    """In one process: each start takes seconds."""
+    cases = [
+        (["--dataset=wesad", "--window_s=60"], "has no folders S2, S3"),
+        (["--classes=2"], "--classes is not for eegmat"),
+        (["--sizes=train=many"], "--sizes=train=many: give a number"),
+        (["--sizes=train=20,test=9"], "need 29 subjects, there are 24"),
+        (["--split=recording", "--guard_s=3"], "guard gap is for time blocks"),
+        (["--split=time_block"], "give fractions"),
+        (["--pair_fraction=2"], "pair fraction of 2"),
+        (["--eeg_encoder=labrador"], "No preprocessing recipe for 'labrador'"),
+        (["--window_s=100"], "do not fit"),
+    ]
+    common = [f"--data={folder}", f"--out={tmp_path / 'store'}"]
+    result = subprocess.run(
+        [sys.executable, "-c", _TRY, json.dumps([[*common, *given] for given, _ in cases])],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    for line, (given, message) in zip(result.stdout.splitlines(), cases, strict=True):
+        assert message in line, given
     assert not (tmp_path / "store").exists()
 
 
