@@ -7,7 +7,8 @@ A study's folder, which `jaxbridge.report.study_page.write(folder)` turns into f
 
     study.json      what was asked, as `jaxbridge.report.study_page` reads it; beside that "variations"
                     (each with method, settings, change of the data, encoder and values), "failed"
-                    (variation, seed, fold, error), "missing" (jobs not run), "seconds"
+                    (variation, seed, fold, error), "missing" (jobs not run), "seconds",
+                    "cpu_seconds"
     results.csv     the tidy table of `jaxbridge.statistics.tidy`; "method" is a variation's name
     jobs/<variation>/seed_<s>_fold_<f>/
                     predictions.npz (`statistics.predictions.Predictions` of the test windows),

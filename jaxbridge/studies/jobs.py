@@ -27,12 +27,13 @@ class Result(NamedTuple):
     Attributes:
         predictions: of the test windows.
         cost: of fit and prediction.
-        seconds: the job took, data that it shares with others left out.
+        seconds, cpu_seconds: the job took, in this run of it; shared data left out.
     """
 
     predictions: Predictions
     cost: Cost
     seconds: float
+    cpu_seconds: float
 
 
 class Job(NamedTuple):
@@ -74,7 +75,7 @@ class Job(NamedTuple):
             data: of the case, changed as the variation says.
             setup: for the names of people.
         """
-        started, folder = time.monotonic(), self._unfinished
+        started, folder = (time.monotonic(), time.process_time()), self._unfinished
         folder.mkdir(parents=True, exist_ok=True)
         fitted = self.variation.method.fit(data, self.case.seed, folder=folder)
         test = data.windows.indices("test")
@@ -90,7 +91,8 @@ class Job(NamedTuple):
             write_curve(folder / "curve.csv", fitted.curve)
         write_json(folder / "details.json", {
             **fitted.details, "variation": self.variation.identity(),
-            "pairs": len(data.pair), "seconds": time.monotonic() - started,
+            "pairs": len(data.pair), "seconds": time.monotonic() - started[0],
+            "cpu_seconds": time.process_time() - started[1],
         })
         self.failure_file.unlink(missing_ok=True)
         folder.rename(self.folder)
@@ -120,8 +122,9 @@ class Job(NamedTuple):
 
     def result(self) -> Result:
         """Returns what a job that is done has found."""
+        details = read_json(self.folder / "details.json")
         return Result(
             Predictions.load(self.folder / "predictions.npz"),
             Cost(**read_json(self.folder / "cost.json")),
-            read_json(self.folder / "details.json")["seconds"],
+            details["seconds"], details["cpu_seconds"],
         )

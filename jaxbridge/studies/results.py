@@ -65,6 +65,7 @@ def write_results(
         "variations": [v.as_dict() for v in study.variations],
         "failed": failed, "missing": missing,
         "seconds": sum(r.seconds for results in found.values() for r in results),
+        "cpu_seconds": sum(r.cpu_seconds for results in found.values() for r in results),
     })
 
 
