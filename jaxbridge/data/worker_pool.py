@@ -23,6 +23,8 @@ from model_ports.errors import InputError
 # A worker is replaced after so many tasks, so that no reader's leak adds up.
 _TASKS = 16
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# What reading from, or writing to, a process that ended raises.
+_GONE = (BrokenPipeError, EOFError, pickle.UnpicklingError)
 # glibc gives every large array back to the system, which then clears its pages anew: a third of the
 # time of a recording's steps. Workers keep what they have until their end.
 _KEEP_MEMORY = {
@@ -108,7 +110,11 @@ class _Crew:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(self._payload)
                 process.stdin.flush()
-            if (trouble := _answer(process)) is not None:
+            try:
+                trouble = _answer(process)
+            except _GONE:
+                trouble = f"the process ended with exit code {process.wait()} as it began"
+            if trouble is not None:
                 raise InputError(_unsendable(trouble))
             for _ in range(_TASKS):
                 try:
@@ -131,7 +137,7 @@ class _Crew:
             pickle.dump(task, process.stdin)
             process.stdin.flush()
             self._done.put((task, _answer(process)))
-        except (BrokenPipeError, EOFError):
+        except _GONE:
             code = process.wait()
             self._done.put((
                 task, f"{task}: the worker process ended with exit code {code}"

@@ -15,6 +15,7 @@ import pytest
 from jaxbridge.data.preparation import prepare
 from jaxbridge.data.splits import SplitRule, kept_pairs
 from jaxbridge.data.store import WindowBatch, WindowStore
+from jaxbridge.data.worker_pool import run_tasks
 from model_ports.errors import InputError
 from tests.jaxbridge.data.toy_dataset import Toy, write_toy
 
@@ -43,7 +44,6 @@ def test_workers_and_listing_order_change_no_bit(toy, tmp_path):
     two, _ = prepare(tmp_path / "two", Toy(shuffled, tmp_path / "log2"), RULE, workers=2)
     assert two.hash == one.hash
     assert _bytes(two) == _bytes(one)
-    assert len({pid for _, pid, *_ in Toy(shuffled, tmp_path / "log2").log_lines()}) == 2
     values = np.load(toy.folder / "S3_b.npy") @ np.random.default_rng(0).normal(size=(50, 50))
     chosen = one.recordings == "S3_b"
     np.testing.assert_allclose(one.read("eeg", np.flatnonzero(chosen)), values, rtol=1e-5, atol=1e-5)
@@ -254,6 +254,18 @@ def test_memory_is_bounded_by_a_recording(tmp_path):
 def test_rules_that_need_times_say_so(tmp_path):
     with pytest.raises(InputError, match="needs the start time.*r0"):
         prepare(tmp_path / "s", _Big(), SplitRule({"train": 0.5, "test": 0.5}, "time_block"))
+
+
+class _Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_worker_that_cannot_begin():
+    with pytest.raises(InputError, match="exit code 3 as it began.*workers=0"):
+        list(run_tasks(_Deadly(), ["one", "two"], 2))
 
 
 def test_a_data_set_that_cannot_be_sent(tmp_path):
