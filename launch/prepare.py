@@ -8,11 +8,14 @@ Killed, it goes on where it was when it is run again; with the same flags and fi
 finished and does nothing. --skip leaves bad recordings out.
 """
 
+import logging
+
 import numpy as np
 from absl import flags
 
+from jaxbridge.data.dataset import Dataset
 from jaxbridge.data.store import WindowStore
-from launch.dataset import PAIR_FRACTION, prepared
+from launch.dataset import PAIR_FRACTION, dataset, prepared
 from launch.script import run
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the window store to make.", required=True)
@@ -24,14 +27,27 @@ _ENCODERS = {
         ("ppg", "papagei", "PPG"), ("emg", "normwear", "EMG"),
     )
 }
+_MOST_MISSING = 5
+
+_log = logging.getLogger("jaxbridge")
 
 
 def main() -> None:
     encoders = {modality: flag.value for modality, flag in _ENCODERS.items()}
+    _tell_missing(dataset(encoders))
     store, written = prepared(_OUT.value, encoders, _SEED.value, PAIR_FRACTION.value)
     if not written:
         print(f"{store.path} is finished already, with the same inputs: nothing was done.")
     print(_summary(store))
+
+
+def _tell_missing(found: Dataset) -> None:
+    """Logs what the folder lacks of a published data set."""
+    missing = found.check() if hasattr(found, "check") else []
+    for line in missing[:_MOST_MISSING]:
+        _log.warning("%s", line)
+    if len(missing) > _MOST_MISSING:
+        _log.warning("and %d more", len(missing) - _MOST_MISSING)
 
 
 def _summary(store: WindowStore) -> str:

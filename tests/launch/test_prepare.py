@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxbridge.data.published.simulated_files import write_wesad
 from jaxbridge.data.store import WindowStore
 from tests.jaxbridge.data.eegmat_files import write_subjects
 
@@ -122,3 +123,21 @@ def test_missing_and_unusable_folders(folder, tmp_path):
         assert result.returncode == 2
         assert message in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_published_data_set_tells_what_is_missing_and_what_overlaps(tmp_path):
+    write_wesad(tmp_path / "wesad", ["S2", "S3"], minutes=1.2)
+    sizes = "train=0.25,val=0.25,pair=0.25,test=0.25"
+    done = prepare(
+        "--dataset=wesad", f"--data={tmp_path / 'wesad'}", f"--out={tmp_path / 'store'}",
+        "--split=paper", f"--sizes={sizes}", "--window_s=20", "--workers=1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "S4/S4.pkl is missing" in done.stderr and "and 8 more" in done.stderr
+    store = WindowStore.open(tmp_path / "store")
+    share = store.split_report["overlap"]["test"]
+    assert share > 0.5
+    assert f"{100 * share:.1f} % of test" in done.stdout
+    nowhere = prepare("--dataset=isruc", f"--out={tmp_path / 'other'}")
+    assert nowhere.returncode == 2
+    assert "--data is not given" in nowhere.stderr and "ExtractedChannels" in nowhere.stderr
