@@ -71,6 +71,8 @@ def train(
 ) -> Trained:
     """Trains on the pair windows; of the trainable leaves, those that the loss depends on.
 
+    Statistics of batch norms among them follow the batches, as when a teacher is trained.
+
     Args:
         data: shared data.
         module: as it starts; it is left as it is.
@@ -91,7 +93,9 @@ def train(
         module, loss,
         {name: jax.ShapeDtypeStruct(values.shape, values.dtype) for name, values in batch.items()},
     )
-    labels = engine.labels(module, lambda path: path in used and trainable(path))
+    labels = engine.labels(
+        module, lambda path: path in used and trainable(path), statistics=trainable
+    )
     trainer = engine.Trainer(module, loss, labels, optax.adam(optimisation.learning_rate))
     program, seconds = step_program(trainer, batch), EpochSeconds()
     with checkpoints(folder, data, {**about, "seed": seed, "what": what}) as kept:

@@ -74,8 +74,10 @@ def ridge_map(
 def procrustes_map(features: np.ndarray, targets: np.ndarray) -> Solution:
     """The best rotation (or reflection), one scale and a shift (Schoenemann 1966).
 
-    Minimises ||Y - s X R - b|| over matrices R with orthonormal columns, or rows where the targets
-    are wider; with unequal widths this is the solution for features padded with zeros.
+    R minimises ||Y - X R - b|| over matrices with orthonormal columns, or rows where the targets are
+    wider; with unequal widths this is the solution for features padded with zeros. The scale gives
+    X R the targets' overall deviation: the least-squares one shrinks weakly related features to
+    their mean, where a head says the same of every window.
 
     Args:
         features: (windows, in_features).
@@ -129,10 +131,9 @@ def _ridge(x, y, x_val, y_val, penalties):
 def _procrustes(x, y):
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     x, y = x - mean_x, y - mean_y
-    left, values, right = jnp.linalg.svd(x.T @ y, full_matrices=False)
+    left, _, right = jnp.linalg.svd(x.T @ y, full_matrices=False)
     rotation = left @ right
-    scale = values.sum() / jnp.sum((x @ rotation) ** 2)
-    kernel = scale * rotation
+    kernel = jnp.sqrt(jnp.sum(y**2) / jnp.sum((x @ rotation) ** 2)) * rotation
     return kernel, mean_y - mean_x @ kernel, 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxbridge.bridged_model import Position
 from jaxbridge.features.store import FeatureStore
 from jaxbridge.pipeline import TransferSettings, Windows, choose_position
+from jaxbridge.run_folder import read_curve
 from jaxbridge.selection.two_stage import Selection
 from jaxbridge.training.pair_data import PairData
 from model_ports import Encoder
@@ -26,7 +27,7 @@ class StudyData(PairData):
         position: (m, l), scanned or given.
         selection: scores of all positions, None where the position was given.
         old_features: pooled features of all windows.
-        teacher_seconds: wall time that the teacher took.
+        teacher_seconds, teacher_epochs: wall time and epochs that the teacher took.
     """
 
     windows: Windows
@@ -35,6 +36,7 @@ class StudyData(PairData):
     selection: Selection | None
     old_features: FeatureStore
     teacher_seconds: float
+    teacher_epochs: int
 
     @classmethod
     def prepare(
@@ -57,6 +59,7 @@ class StudyData(PairData):
         return cls(
             **shared, settings=settings, position=found.position, selection=found.selection,
             old_features=found.old_features, teacher_seconds=found.teacher_seconds,
+            teacher_epochs=len(read_curve(pathlib.Path(out) / "teacher" / "curve.csv")),
         )
 
     def with_pairs(self, pair: np.ndarray) -> "StudyData":

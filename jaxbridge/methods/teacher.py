@@ -34,5 +34,5 @@ class TeacherMethod(Method):
         return Fitted(
             teacher, "old", trained, frozen,
             program=step_program(supervised_trainer(module, settings), batch),
-            train_samples=settings.epochs * len(train), wall_s=data.teacher_seconds,
+            train_samples=data.teacher_epochs * len(train), wall_s=data.teacher_seconds,
         )

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxbridge import BridgeSettings, methods, transfer
 from jaxbridge.methods import Bridge, Fitted, StudyData
 from jaxbridge.training.sources import Placed
+from model_ports.batch_norm import BatchNorm
 from model_ports.errors import InputError
 from tests.jaxbridge.methods import toy_study
 
@@ -181,6 +183,32 @@ def test_a_killed_fit_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
         fitted.logits(data, study.test), study.fitted("KD").logits(data, study.test)
     )
     assert fitted.curve == study.fitted("KD").curve
+
+
+class _Normed(toy_study.Chain):
+    """Its layers' outputs are normalised over the batch."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        super().__init__(rngs=rngs)
+        self.norms = nnx.List([BatchNorm(8), BatchNorm(8)])
+
+    def layer(self, i, tokens, context):
+        return self.norms[i](super().layer(i, tokens, context))
+
+
+def test_batch_norms_follow_the_batches_where_an_encoder_is_trained_and_nowhere_else(study):
+    data = dataclasses.replace(study.data, new=_Normed(rngs=nnx.Rngs(0)))
+    before = toy_study.leaves(data.new)
+    moved = {}
+    for name in ("KD", "LoRA"):
+        method = toy_study.small(name)
+        method = dataclasses.replace(
+            method, optimisation=dataclasses.replace(method.optimisation, epochs=1)
+        )
+        after = toy_study.leaves(method.fit(data, 0).model.encoder)
+        moved[name] = {path for path in before if not np.array_equal(before[path], after[path])}
+    kernels = {f"linears.{i}.kernel" for i in (0, 1)}
+    assert moved == {"KD": set(before), "LoRA": kernels}
 
 
 def test_fewer_pairs_than_a_batch_and_another_position(study):
