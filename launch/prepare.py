@@ -2,7 +2,7 @@
 
     python -m launch.prepare --dataset=eegmat --data=DIR --out=DIR
     python -m launch.prepare --data=study.yaml --out=DIR          anybody's recordings, described
-    python -m launch.prepare --dataset=wesad            where to get the files, and how they must lie
+    python -m launch.prepare --dataset=wesad                      where to get the files
 
 Killed, it goes on where it was when it is run again; with the same flags and files it finds its store
 finished and does nothing. --skip leaves bad recordings out.
@@ -17,8 +17,9 @@ from jaxbridge.data.dataset import Dataset
 from jaxbridge.data.store import WindowStore
 from launch.dataset import PAIR_FRACTION, dataset, prepared
 from launch.script import run
+from model_ports.errors import InputError
 
-_OUT = flags.DEFINE_string("out", None, "Folder of the window store to make.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder of the window store to make.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split.")
 _ENCODERS = {
     modality: flags.DEFINE_string(f"{modality}_encoder", name, f"Encoder to preprocess {what} for.")
@@ -35,6 +36,8 @@ _log = logging.getLogger("jaxbridge")
 def main() -> None:
     encoders = {modality: flag.value for modality, flag in _ENCODERS.items()}
     _tell_missing(dataset(encoders))
+    if _OUT.value is None:
+        raise InputError("--out is not given: name the folder of the window store to make.")
     store, written = prepared(_OUT.value, encoders, _SEED.value, PAIR_FRACTION.value)
     if not written:
         print(f"{store.path} is finished already, with the same inputs: nothing was done.")

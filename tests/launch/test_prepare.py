@@ -138,6 +138,6 @@ def test_a_published_data_set_tells_what_is_missing_and_what_overlaps(tmp_path):
     share = store.split_report["overlap"]["test"]
     assert share > 0.5
     assert f"{100 * share:.1f} % of test" in done.stdout
-    nowhere = prepare("--dataset=isruc", f"--out={tmp_path / 'other'}")
+    nowhere = prepare("--dataset=isruc")
     assert nowhere.returncode == 2
     assert "--data is not given" in nowhere.stderr and "ExtractedChannels" in nowhere.stderr
