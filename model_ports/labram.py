@@ -17,6 +17,7 @@ from flax import nnx
 from model_ports import initialisers, torch_init
 from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
+from model_ports.convolution import convolve
 from model_ports.electrodes import labram_position_rows
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
@@ -81,7 +82,8 @@ class Stem(nnx.Module):
             return nnx.Conv(
                 in_channels, channels, (width,), (stride,), padding=((width // 2, width // 2),),
                 kernel_init=torch_init.kernel_init,
-                bias_init=torch_init.bias_init(in_channels * width), dtype=dtype, rngs=rngs,
+                bias_init=torch_init.bias_init(in_channels * width),
+                conv_general_dilated=convolve, dtype=dtype, rngs=rngs,
             )
 
         def norm() -> nnx.GroupNorm:

@@ -11,6 +11,7 @@ from flax import nnx
 from model_ports import initialisers
 from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
+from model_ports.convolution import convolve
 from model_ports.encoder import EncoderConfig
 from model_ports.errors import InputError
 from model_ports.layers import attention, gelu, merge_heads, split_heads
@@ -72,7 +73,7 @@ class ConvStem(nnx.Module):
         self.convs = nnx.List([
             nnx.Conv(
                 widths[i], widths[i + 1], (kernel,), (stride,), padding="VALID", use_bias=False,
-                kernel_init=_KAIMING, dtype=dtype, rngs=rngs,
+                kernel_init=_KAIMING, conv_general_dilated=convolve, dtype=dtype, rngs=rngs,
             )
             for i, (kernel, stride) in enumerate(zip(kernels, strides, strict=True))
         ])
