@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxbridge.report.page.drawing import DASHES, LINE, MARKERS, MUTED, SERIES, styled
+from jaxbridge.report.page.drawing import DASHES, MARKERS, MUTED, SERIES, styled
 
 
 class Reliability(NamedTuple):
@@ -31,7 +32,7 @@ def reliability_figure(methods: Mapping[str, Reliability]) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="confidence = accuracy")
     for i, (name, bins) in enumerate(methods.items()):
-        _line(axes, i, bins.confidence, bins.accuracy, name)
+        _line(axes, i, bins.confidence, bins.accuracy, name, linewidth=0.8)
         axes.scatter(
             bins.confidence, bins.accuracy, s=6 + 240 * bins.windows / bins.windows.sum(),
             color=SERIES[i % len(SERIES)], marker=MARKERS[i % len(MARKERS)], alpha=0.45, linewidths=0,
@@ -58,8 +59,10 @@ def abstention_figure(methods: Mapping[str, Answered]) -> Figure:
     return figure
 
 
-def _line(axes, i: int, x: Sequence[float], y: Sequence[float], name: str) -> None:
+def _line(
+    axes: Axes, i: int, x: Sequence[float], y: Sequence[float], name: str, **look: float
+) -> None:
     axes.plot(
         x, y, color=SERIES[i % len(SERIES)], marker=MARKERS[i % len(MARKERS)], markersize=4,
-        linestyle=DASHES[i % len(DASHES)], label=name, markeredgecolor=LINE, markeredgewidth=0.3,
+        linestyle=DASHES[i % len(DASHES)], label=name, **look,
     )

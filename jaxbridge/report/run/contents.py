@@ -55,6 +55,14 @@ class RunContents:
     def classes(self) -> list[str]:
         return self.settings["class_names"]
 
+    def signal(self, role: str) -> str:
+        """Returns the old or new modality's name for a heading."""
+        name = self.settings[f"{role}_modality"]
+        return name.upper() if len(name) <= 4 else name
+
+    def encoder(self, role: str) -> str:
+        return self.settings[role]["name"]
+
     def of(self, method: str, split: str = "test") -> dict[str, Any] | None:
         """Returns a method's row of metrics."""
         rows = [r for r in self.metrics if (r["method"], r["split"]) == (method, split)]

@@ -55,8 +55,9 @@ def window_figure(signals: Sequence[tuple[str, np.ndarray, float, str, Sequence[
     seconds = max(
         (trace.shape[-1] / rate for _, _, trace, rate, _ in parts if trace.ndim == 1), default=None
     )
+    limits = {name: _limits([trace for of, _, trace, *_ in parts if of == name]) for name, *_ in parts}
     for axes, (name, lead, trace, rate, unit) in zip(rows, parts, strict=True):
-        title = f"{name}, {lead}" if lead else name
+        title = f"{name}, {lead}" if lead not in ("", name) else name
         axes.set_title(title, fontsize=8, pad=2)
         if trace.ndim == 3:
             axes.imshow(trace)
@@ -64,7 +65,7 @@ def window_figure(signals: Sequence[tuple[str, np.ndarray, float, str, Sequence[
             continue
         axes.plot(*_thinned(trace, rate), color=INK, linewidth=0.7)
         axes.set_ylabel(_short(unit), fontsize=8)
-        axes.set_xlim(0, seconds)
+        axes.set(xlim=(0, seconds), ylim=limits[name])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.tick_params(labelbottom=axes is rows[-1], labelsize=8)
     if parts[-1][2].ndim == 1:
@@ -90,6 +91,13 @@ def _parts(window: np.ndarray, rate: float, leads: Sequence[str]):
     if not any(names) and len(traces) > 1:
         names = [f"lead {i + 1}" for i in range(len(traces))]
     return [(name, trace, rate) for name, trace in zip(names, traces, strict=True)][:_LEADS]
+
+
+def _limits(traces: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The same for all leads of a signal, so that they compare."""
+    low, high = min(t.min() for t in traces), max(t.max() for t in traces)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _thinned(trace: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from jaxbridge.report.page.drawing import DASHES, INK, LINE, MARKERS, MUTED, PAP
 from jaxbridge.statistics.intervals import Interval
 
 _SCORE = "balanced accuracy on test"
+_KINDS = ("method", "baseline", "control or bound")
 
 
 @styled
@@ -156,5 +157,7 @@ def _look(kind: str) -> dict:
 def _legend(figure: Figure, axes: Axes) -> None:
     """Below the axes, each label once."""
     handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
+    found = dict(zip(labels, handles, strict=True))
+    first = [label for label in _KINDS if label in found]
+    once = {label: found[label] for label in (*first, *found)}
     figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=min(len(once), 3))
