@@ -1,14 +1,13 @@
 """The whole method in a row: teacher, capture, scan, bridge, controls, metrics."""
 
-import contextlib
 import dataclasses
 import functools
 import logging
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +19,17 @@ from jaxbridge import hosts, metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.checkpoint import restore_module, save_module
-from jaxbridge.features.capture import mean_context
 from jaxbridge.features.store import FeatureStore, ensure_features
 from jaxbridge.features.sweep import sweep
-from jaxbridge.head import TaskHead
 from jaxbridge.pretrained import save_pretrained
 from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
+from jaxbridge.saved_head import SavedHead
 from jaxbridge.selection.folds import folds_by_subject
 from jaxbridge.selection.two_stage import Selection, two_stage
-from jaxbridge.teacher import HeadSettings, Teacher, fit_head, fit_unfrozen
+from jaxbridge.teacher import HeadSettings, Teacher, fit_head
+from jaxbridge.teacher_stage import teacher_stage
 from jaxbridge.training.bridging import BridgeSettings, trained_labels
-from jaxbridge.training.checkpoints import TrainingCheckpoints
+from jaxbridge.training.checkpoints import until_done
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import MetricLog, require
 from jaxbridge.training.pair_data import PairData
@@ -119,6 +118,7 @@ class TransferResult(NamedTuple):
 def transfer(
     windows: Windows, old: Encoder, new: Encoder, settings: TransferSettings, *,
     out: str | pathlib.Path | None = None, rerun: Collection[str] = (),
+    head: SavedHead | None = None, until: Literal["bridge", "report"] = "report",
 ) -> TransferResult:
     """Reuses the old modality's labels for the new modality.
 
@@ -134,6 +134,9 @@ def transfer(
         settings: see `TransferSettings`.
         out: run folder; finished stages in it are kept. None keeps nothing.
         rerun: stages to run again, with all later ones.
+        head: the old modality's classifier, fitted before; `settings.head` then does not count.
+        until: "bridge" ends when the bridge is trained, and leaves it in `out`/pretrained; there
+            are no metrics then.
 
     Returns:
         The bridged model, the selection and the metrics.
@@ -145,8 +148,11 @@ def transfer(
         if hosts.several():
             raise InputError("several processes need a run folder that all of them see; give `out`.")
         with tempfile.TemporaryDirectory() as folder:
-            return transfer(windows, old, new, settings, out=pathlib.Path(folder) / "run")
-    return _Run(windows, old, new, settings, pathlib.Path(out), rerun).result()
+            return transfer(
+                windows, old, new, settings, out=pathlib.Path(folder) / "run", head=head, until=until
+            )
+    run = _Run(windows, old, new, settings, pathlib.Path(out), rerun, head)
+    return run.trained() if until == "bridge" else run.result()
 
 
 class ScanInputs(NamedTuple):
@@ -216,7 +222,10 @@ def choose_position(
 class _Run:
     """One run; each method is a stage that reads what earlier stages wrote."""
 
-    def __init__(self, windows, old, new, settings, out, rerun):
+    def __init__(self, windows, old, new, settings, out, rerun, head=None):
+        if head is not None:
+            _check_head(head, windows)
+            settings = dataclasses.replace(settings, head=head.settings)
         self.windows, self.new, self.settings = windows, new, settings
         require(settings.log)
         for modality in (settings.old_modality, settings.new_modality):
@@ -248,13 +257,14 @@ class _Run:
                 "old": {**dataclasses.asdict(old.config), "weights_hash": self.old_hash},
                 "new": {**dataclasses.asdict(new.config), "weights_hash": mp.weights_hash(new)},
                 **settings.identity(),
+                **({} if head is None else {"given_head": head.identity}),
             },
             STAGES,
             rerun,
         )
         self.shapes = ((1, *windows.shape(settings.new_modality)),
                        (1, *windows.shape(settings.old_modality)))
-        self.teacher = self._teacher(old)
+        self.teacher = self._teacher(old) if head is None else head.teacher
 
     def open_features(self) -> None:
         folder = self.folder.stage("features", self._features, goes_on=True)
@@ -266,12 +276,19 @@ class _Run:
             folder / stores["new"], encoder=self.new, windows=self.windows
         )
 
+    def trained(self) -> TransferResult:
+        self.open_features()
+        position, selection = self.position()
+        model = self._trained(position)
+        if hosts.first():
+            self._save_pretrained(model, self.folder.path / "pretrained", [])
+        hosts.barrier()
+        return TransferResult(model, selection, [])
+
     def result(self) -> TransferResult:
         self.open_features()
         position, selection = self.position()
-        folder = self.folder.stage("bridge", lambda f: self._bridge(f, position), goes_on=True)
-        model = self._model(position)
-        restore_module(folder / "checkpoint", self._changed(model))
+        model = self._trained(position)
         self.folder.stage("controls", lambda f: self._controls(f, position), goes_on=True)
         hosts.barrier()  # nobody reads the targets any more
         if hosts.first():
@@ -279,55 +296,20 @@ class _Run:
         folder = self.folder.stage("report", lambda f: self._report(f, model))
         return TransferResult(model, selection, read_json(folder / "metrics.json"))
 
+    def _trained(self, position: Position) -> BridgedModel:
+        folder = self.folder.stage("bridge", lambda f: self._bridge(f, position), goes_on=True)
+        model = self._model(position)
+        restore_module(folder / "checkpoint", self._changed(model))
+        return model
+
     def _teacher(self, old: Encoder) -> Teacher:
-        settings, count = self.settings, len(self.windows.class_names)
-
-        def compute(folder: pathlib.Path) -> None:
-            if settings.head.unfrozen:
-                train, val = (self._labelled(self._old(k), k) for k in ("train", "val"))
-                with (
-                    self._checkpoints(folder, what="teacher") as checkpoints,
-                    MetricLog(folder, "teacher", settings.log) as log,
-                ):
-                    teacher, curve = fit_unfrozen(
-                        old, train, val, count, settings.head, seed=settings.seed,
-                        checkpoints=checkpoints, on_epoch=log.add,
-                    )
-            else:
-                train, val = (
-                    self._labelled(self._sweep(_last_mean, old, settings.old_modality, k), k)
-                    for k in ("train", "val")
-                )
-                with MetricLog(folder, "teacher", settings.log) as log:
-                    head, curve = fit_head(
-                        train, val, count, settings.head, seed=settings.seed, on_epoch=log.add
-                    )
-                teacher = Teacher(old, head)
-            teacher.head.keep_context(
-                mean_context(
-                    teacher.encoder, self._reader(settings.old_modality), self.split["train"],
-                    batch_size=settings.batch_size,
-                )
-            )
-            save_module(folder / "checkpoint", teacher if settings.head.unfrozen else teacher.head)
-            write_curve(folder / "curve.csv", curve)
-
-        folder = self.folder.stage("teacher", compute, goes_on=True)
-        _, width = old.layer_shape(old.num_layers, self.shapes[1])
-        context = jax.eval_shape(
-            lambda e, x: e.context(x), old, jax.ShapeDtypeStruct(self.shapes[1], jnp.float32)
+        settings = self.settings
+        return teacher_stage(
+            self.folder, self.windows, old, settings.old_modality, settings.head,
+            seed=settings.seed, batch_size=settings.batch_size,
+            checkpoint_every=settings.checkpoint_every, log=settings.log,
+            identity=settings.identity(),
         )
-        head = TaskHead(
-            width, count, hidden=settings.head.hidden, rngs=nnx.Rngs(0),
-            context=jax.tree.map(lambda c: jnp.zeros(c.shape), context),
-        )
-        if settings.head.unfrozen:
-            teacher = Teacher(nnx.clone(old), head)
-            restore_module(folder / "checkpoint", teacher)
-        else:
-            restore_module(folder / "checkpoint", head)
-            teacher = Teacher(old, head)
-        return teacher
 
     def _features(self, folder: pathlib.Path) -> None:
         stores = {}
@@ -398,7 +380,7 @@ class _Run:
         oracle, _ = fit_head(
             train, val, len(self.windows.class_names),
             dataclasses.replace(self.settings.head, unfrozen=False, hidden=None,
-                                learning_rate=1e-3, epochs=200),
+                                learning_rate=1e-3, epochs=200, patience=None),
             seed=seed, what="fitting the oracle",
         )
         predictions = {}
@@ -411,42 +393,60 @@ class _Run:
         write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
 
     def _report(self, folder: pathlib.Path, model: BridgedModel) -> None:
-        rows = self._rows(model)
+        predictions = self._predictions(model)
+        rows = self._rows(model, predictions)
         write_json(folder / "metrics.json", rows)
         write_rows(folder / "metrics.csv", rows)
         if not hosts.first():
             return
+        np.savez(folder / "predictions.npz", **predictions)
         if mp.weights_hash(model.old) != self.old_hash:
             origin = "trained with a task head or a bridge by jaxbridge"
             mp.save(model.old, folder / "old_encoder", origin=origin)
+        metrics_of_bridge = [row for row in rows if row["method"] == "bridge"]
+        self._save_pretrained(model, folder / "pretrained", metrics_of_bridge)
+
+    def _save_pretrained(
+        self, model: BridgedModel, folder: pathlib.Path, rows: list[dict[str, Any]]
+    ) -> None:
         save_pretrained(
-            model, folder / "pretrained", class_names=self.windows.class_names,
+            model, folder, class_names=self.windows.class_names,
             modalities=(self.settings.new_modality, self.settings.old_modality),
             signal_shapes=tuple(shape[1:] for shape in self.shapes),
-            preprocessing=_preprocessing(self.windows),
-            metrics=[row for row in rows if row["method"] == "bridge"],
+            preprocessing=_preprocessing(self.windows), metrics=rows,
         )
 
-    def _rows(self, model: BridgedModel) -> list[dict[str, Any]]:
+    def _predictions(self, model: BridgedModel) -> dict[str, np.ndarray]:
+        """Classes by "method_split", and "windows_split", which windows they are of."""
+        teacher, new = self._teacher_predictions(), self.settings.new_modality
+        with np.load(self.folder.path / "controls" / "predictions.npz") as arrays:
+            found = dict(arrays)
+        for k in _SPLITS:
+            found[f"windows_{k}"] = self.split[k]
+            found[f"teacher_{k}"] = teacher[self.split[k]]
+            found[f"bridge_{k}"] = self._sweep(
+                _predict, model, new, k, what=f"predicting {k} from {new}"
+            )
+        return found
+
+    def _rows(
+        self, model: BridgedModel, found: Mapping[str, np.ndarray]
+    ) -> list[dict[str, Any]]:
         old, new = self.settings.old_modality, self.settings.new_modality
-        teacher = self._teacher_predictions()
         teacher_parameters = num_parameters(
             self.teacher if self.settings.head.unfrozen else self.teacher.head
         )
-        with np.load(self.folder.path / "controls" / "predictions.npz") as arrays:
-            controls = dict(arrays)
         oracle = read_json(self.folder.path / "controls" / "parameters.json")["oracle"]
         rows = []
         for k in _SPLITS:
             majority = np.bincount(self.windows.labels[self.split["train"]]).argmax()
-            bridged = self._sweep(_predict, model, new, k, what=f"predicting {k} from {new}")
             for method, modality, parameters, predictions in (
                 ("chance", "", 0, np.full(len(self.split[k]), majority)),
-                ("teacher", old, teacher_parameters, teacher[self.split[k]]),
-                ("bridge", new, num_parameters(model.bridge), bridged),
+                ("teacher", old, teacher_parameters, found[f"teacher_{k}"]),
+                ("bridge", new, num_parameters(model.bridge), found[f"bridge_{k}"]),
                 ("bridge, shuffled pairs", new, num_parameters(model.bridge),
-                 controls[f"shuffled_{k}"]),
-                ("oracle", new, oracle, controls[f"oracle_{k}"]),
+                 found[f"shuffled_{k}"]),
+                ("oracle", new, oracle, found[f"oracle_{k}"]),
             ):
                 rows.append({
                     "method": method, "modality": modality, "split": k,
@@ -465,29 +465,12 @@ class _Run:
         if what == "the bridge":
             labels = trained_labels(untrained, settings.bridge)
             _log.info("parameters by module:\n%s", untrained.summary(labels))
-        with self._checkpoints(folder, position=position, what=what) as checkpoints:
+        about = {**settings.identity(), "position": position, "what": what}
+        with until_done(folder, about, every=settings.checkpoint_every) as checkpoints:
             return self.data.train(
                 untrained, settings.bridge, seed=settings.seed, order=order,
                 what=f"training {what}", checkpoints=checkpoints, on_epoch=log.add,
             )
-
-    @contextlib.contextmanager
-    def _checkpoints(self, folder: pathlib.Path, **about: Any) -> Iterator[TrainingCheckpoints]:
-        """Checkpoints in the stage's folder, which outlives a kill; gone when training is done."""
-        kept = TrainingCheckpoints(
-            folder / "training", {**self.settings.identity(), **about},
-            every=self.settings.checkpoint_every,
-        )
-        try:
-            yield kept
-        except jax.errors.JaxRuntimeError:
-            raise  # perhaps a lost process, which closing would wait for
-        except BaseException:
-            kept.close()
-            raise
-        kept.close()
-        if hosts.first():
-            shutil.rmtree(kept.folder, ignore_errors=True)
 
     @property
     def _cache(self) -> pathlib.Path:
@@ -521,9 +504,6 @@ class _Run:
     def _reader(self, modality: str):
         return lambda indices: self.windows.read(modality, indices)
 
-    def _old(self, split: str) -> np.ndarray:
-        return self.windows.read(self.settings.old_modality, self.split[split])
-
     def _labelled(self, inputs: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
         return inputs, self.windows.labels[self.split[split]]
 
@@ -534,15 +514,24 @@ class _Run:
         )
 
 
+def _check_head(head: SavedHead, windows: Windows) -> None:
+    if head.class_names != tuple(windows.class_names):
+        raise InputError(
+            f"the given head knows the classes {', '.join(head.class_names)}, the windows have "
+            f"{', '.join(windows.class_names)}; use windows of the same task."
+        )
+    if head.windows_hash != windows.hash:
+        _log.warning(
+            "the given head was fitted to other windows (hash %s): make sure that none of the people "
+            "it was fitted to are among these test subjects", head.windows_hash[:12],
+        )
+
+
 def _preprocessing(windows: Windows) -> dict[str, Any]:
     """What is known of how the windows came to be; the source files are in the run's record."""
     known = dict(getattr(windows, "metadata", {}))
     known.pop("sources", None)
     return {**known, "windows_hash": windows.hash}
-
-
-def _last_mean(encoder: Encoder, signal: jax.Array) -> jax.Array:
-    return encoder.activations(signal).outputs[-1]
 
 
 def _predict(model: BridgedModel, signal: jax.Array) -> jax.Array:

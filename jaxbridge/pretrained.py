@@ -6,7 +6,6 @@
     README.md           a card
 """
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,20 +16,25 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from flax import nnx
-from safetensors import SafetensorError
 
 import model_ports as mp
 from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.bridge_card import bridge_card
 from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.head import TaskHead
+from jaxbridge.recorded_parts import (
+    WEIGHTS,
+    check_encoder,
+    fill_leaves,
+    leaves_of,
+    recorded_encoder,
+)
 from jaxbridge.run_folder import versions
 from model_ports import Encoder
 from model_ports.errors import InputError
 from model_ports.whole_folder import whole_folder
 
 FORMAT = "jaxbridge-bridge-1"
-_WEIGHTS = "model.safetensors"
 
 
 def save_pretrained(
@@ -62,7 +66,7 @@ def save_pretrained(
     if path.exists() and not (path.is_dir() and (_is_saved(path) or not any(path.iterdir()))):
         raise InputError(f"{path} exists and is no saved bridge; choose another folder.")
     rank, num_prototypes = bridge.low_rank_a.shape[1], bridge.prototypes.shape[0]
-    arrays = {name: np.asarray(leaf[...]) for name, leaf in _leaves(bridge, head).items()}
+    arrays = {name: np.asarray(leaf[...]) for name, leaf in leaves_of(bridge=bridge, head=head).items()}
     config = {
         "format": FORMAT,
         "position": list(model.position),
@@ -79,8 +83,7 @@ def save_pretrained(
         **{
             side: {
                 "modality": modality, "signal_shape": list(shape),
-                "config": dataclasses.asdict(encoder.config),
-                "weights_hash": mp.weights_hash(encoder),
+                **recorded_encoder(encoder),
             }
             for side, encoder, modality, shape in zip(
                 ("new", "old"), (model.new, model.old), modalities, signal_shapes, strict=True
@@ -94,7 +97,7 @@ def save_pretrained(
     }
     config = json.loads(json.dumps(config))
     with whole_folder(path, "the bridge") as aside:
-        safetensors.numpy.save_file(arrays, aside / _WEIGHTS)
+        safetensors.numpy.save_file(arrays, aside / WEIGHTS)
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         (aside / "README.md").write_text(bridge_card(config))
 
@@ -141,21 +144,7 @@ def from_pretrained(
         raise InputError(
             f"{path / 'config.json'} is damaged ({type(error).__name__}: {error}); copy it again."
         ) from None
-    try:
-        arrays = safetensors.numpy.load_file(path / _WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path / _WEIGHTS} cannot be read ({error}); copy it again.") from None
-    leaves = _leaves(bridge, head)
-    differing = sorted(
-        f"  {name}: file {getattr(arrays.get(name), 'shape', 'nothing')}, "
-        f"configuration {getattr(leaves.get(name), 'shape', 'nothing')}"
-        for name in set(arrays) | set(leaves)
-        if name not in arrays or name not in leaves or arrays[name].shape != leaves[name].shape
-    )
-    if differing:
-        raise InputError(f"{path} does not fit its configuration:\n" + "\n".join(differing))
-    for name, leaf in leaves.items():
-        leaf.set_value(jnp.asarray(arrays[name]))
+    fill_leaves(path, leaves_of(bridge=bridge, head=head))
     return BridgedModel(new, old, bridge, head, position, pool=pool)
 
 
@@ -163,21 +152,7 @@ def _encoder(
     given: Encoder | str | pathlib.Path, wanted: Mapping[str, Any], side: str, path: pathlib.Path
 ) -> Encoder:
     encoder = given if isinstance(given, Encoder) else mp.load(given)
-    is_config = json.loads(json.dumps(dataclasses.asdict(encoder.config)))
-    different = sorted(
-        f"  {key}: {wanted['config'].get(key)!r} there, {is_config.get(key)!r} given"
-        for key in wanted["config"].keys() | is_config.keys()
-        if key != "dtype" and wanted["config"].get(key) != is_config.get(key)
-    )
-    if different:
-        raise InputError(
-            f"{path} was trained with another {side} encoder:\n" + "\n".join(different)
-        )
-    if (digest := mp.weights_hash(encoder)) != wanted["weights_hash"]:
-        raise InputError(
-            f"{path} was trained with other weights of the {side} encoder {wanted['config']['name']}: "
-            f"their hash is {wanted['weights_hash']}, that of the given ones {digest}."
-        )
+    check_encoder(encoder, wanted, f"{side} ", path)
     return encoder
 
 
@@ -186,8 +161,3 @@ def _is_saved(path: pathlib.Path) -> bool:
         return json.loads((path / "config.json").read_text())["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _leaves(bridge: PrototypeBridge, head: TaskHead) -> dict[str, nnx.Variable]:
-    state = nnx.state(nnx.Dict(bridge=bridge, head=head))
-    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(state)}

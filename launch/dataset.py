@@ -1,5 +1,6 @@
 """Flags that say which recordings become windows, and how they are split; shared by many scripts."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,31 +8,19 @@ from pathlib import Path
 from absl import flags
 
 from jaxbridge.data.dataset import Dataset
-from jaxbridge.data.eegmat import EEG_LEADS, SIZES, Eegmat
+from jaxbridge.data.eegmat import EEG_LEADS, Eegmat
 from jaxbridge.data.preparation import prepare
-from jaxbridge.data.published.fog import Fog
-from jaxbridge.data.published.isruc import Isruc
-from jaxbridge.data.published.wesad import Wesad
-from jaxbridge.data.recipes import recipe
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.splits import RULES, SplitRule
 from jaxbridge.data.store import WindowStore
+from launch.data_sets import DATA_SETS, opened
 from model_ports.errors import InputError
 
-_READERS = {"eegmat": Eegmat, "wesad": Wesad, "isruc": Isruc, "fog": Fog}
-# Rule and sizes where no flag says otherwise: the papers' subjects. FOG is one subject's, and its
-# random windows overlap by 90 %: by time, unless --split=paper asks for the paper's.
-_SPLITS = {
-    "eegmat": ("subject", SIZES),
-    "wesad": ("subject", {"train": 5, "val": 2, "pair": 5, "test": 3}),
-    "isruc": ("subject", {"train": 33, "val": 11, "pair": 33, "test": 22}),
-    "fog": ("time_block", {"train": 33 / 99, "val": 11 / 99, "pair": 33 / 99, "test": 22 / 99}),
-}
 _DESCRIBED = ("subject", {"train": 0.4, "val": 0.1, "pair": 0.3, "test": 0.2})
 _UNLABELLED = ("subject", {"pair": 1.0})
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-DATASET = flags.DEFINE_enum("dataset", "eegmat", list(_READERS), "Layout of the files.")
+DATASET = flags.DEFINE_enum("dataset", "eegmat", list(DATA_SETS), "Layout of the files.")
 DATA = flags.DEFINE_string(
     "data", None, "Folder with the recordings; or a .yaml that describes any recordings."
 )
@@ -83,7 +72,7 @@ def dataset(encoders: Mapping[str, str]) -> Dataset:
     Raises:
         InputError: no folder given, or a flag that does not fit.
     """
-    reader = _READERS[DATASET.value]
+    reader = DATA_SETS[DATASET.value].reader
     if DATA.value is None:
         raise InputError(
             "--data is not given: name the folder with the recordings.\n" + reader.how_to_get()
@@ -98,31 +87,17 @@ def dataset(encoders: Mapping[str, str]) -> Dataset:
     if unknown := [name for name in settings if name not in known]:
         raise InputError(f"--{unknown[0]} is not for {DATASET.value}: leave it out.")
     if reader is Eegmat:
-        return Eegmat(
-            DATA.value,
-            recipe(_encoder(encoders, "eeg"), resampling=_EEG_RESAMPLING.value),
-            recipe(_encoder(encoders, "ecg"), normalise=_ECG_NORMALISE.value),
-            eeg_leads=eeg_leads(),
-            **settings,
+        found = opened(DATASET.value, DATA.value, encoders, eeg_leads=eeg_leads(), **settings)
+        return dataclasses.replace(
+            found,
+            eeg_recipe=dataclasses.replace(found.eeg_recipe, resampling=_EEG_RESAMPLING.value),
+            ecg_recipe=dataclasses.replace(found.ecg_recipe, normalise=_ECG_NORMALISE.value),
         )
-    for field in known:
-        modality, _, rest = field.partition("_encoder")
-        if not rest and modality != field:
-            settings[field] = _encoder(encoders, modality)
-    return reader(DATA.value, **settings)
+    return opened(DATASET.value, DATA.value, encoders, **settings)
 
 
 def _is_description(data: str | None) -> bool:
     return data is not None and data.endswith((".yaml", ".yml"))
-
-
-def _encoder(encoders: Mapping[str, str], modality: str) -> str:
-    if modality not in encoders:
-        raise InputError(
-            f"{DATASET.value} has {modality}, but the modalities asked for are "
-            f"{' and '.join(encoders)}. Give --old_modality and --new_modality."
-        )
-    return encoders[modality]
 
 
 def split_rule(seed: int, pair_fraction: float = 1.0) -> SplitRule:
@@ -135,7 +110,8 @@ def split_rule(seed: int, pair_fraction: float = 1.0) -> SplitRule:
         labelled = Recordings.from_yaml(DATA.value).description.labels.source != "none"
         rule, sizes = _DESCRIBED if labelled else _UNLABELLED
     else:
-        rule, sizes = _SPLITS[DATASET.value]
+        found = DATA_SETS[DATASET.value]
+        rule, sizes = found.rule, found.sizes
     rule = _SPLIT.value or rule
     return SplitRule(
         _sizes(_SIZES.value) if _SIZES.value else sizes, rule, seed, _GUARD_S.value,

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Mapping
+from typing import Literal
 
 from absl import flags
 from flax import nnx
@@ -42,6 +43,19 @@ _HEAD_LR = flags.DEFINE_float("head_lr", _HEAD.learning_rate, "Learning rate of 
 _HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", _HEAD.epochs, "Epochs of the head.")
 _HEAD_BATCH = flags.DEFINE_integer("head_batch_size", _HEAD.batch_size, "Windows per head step.")
 _BALANCE = flags.DEFINE_bool("balance", _HEAD.balance, "Weigh classes by 1 / count.")
+_CLASS_WEIGHTS = flags.DEFINE_list(
+    "class_weights", None, "Weight of each class in place of that, such as 1,2.5."
+)
+_STANDARDISE = flags.DEFINE_bool(
+    "standardise", _HEAD.standardise, "Fit the head on standardised features; raw ones: the paper."
+)
+_HEAD_PATIENCE = flags.DEFINE_integer(
+    "head_patience", None, "Stop the head after so many epochs without a lower validation loss."
+)
+_BATCH_STATISTICS = flags.DEFINE_bool(
+    "batch_statistics", _HEAD.batch_statistics,
+    "With --unfrozen: batch norms normalise by the batch, and what they store follows it.",
+)
 _RANK = flags.DEFINE_integer("rank", _BRIDGE.rank, "Rank of the bridge.")
 _PROTOTYPES = flags.DEFINE_integer("prototypes", _BRIDGE.num_prototypes, "Number of prototypes.")
 _LAYOUT = flags.DEFINE_enum(
@@ -113,10 +127,19 @@ def encoders(seed: int, store: WindowStore | PairSubset) -> tuple[mp.Encoder, mp
     Raises:
         InputError: an unknown encoder, or weights of another one.
     """
-    return (
-        _encoder(_OLD.value, _OLD_WEIGHTS.value, seed, _leads(store, _OLD_MODALITY.value)),
-        _encoder(_NEW.value, _NEW_WEIGHTS.value, 1000 + seed, _leads(store, _NEW_MODALITY.value)),
-    )
+    return encoder_of("old", seed, store), encoder_of("new", seed, store)
+
+
+def encoder_of(
+    side: Literal["old", "new"], seed: int, store: WindowStore | PairSubset
+) -> mp.Encoder:
+    """Returns one of them, see `encoders`."""
+    name, weights, modality, first_seed = {
+        "old": (_OLD, _OLD_WEIGHTS, _OLD_MODALITY, 0),
+        "new": (_NEW, _NEW_WEIGHTS, _NEW_MODALITY, 1000),
+    }[side]
+    leads = _leads(store, modality.value)
+    return _encoder(name.value, weights.value, first_seed + seed, leads)
 
 
 def _leads(store: WindowStore | PairSubset, modality: str) -> tuple[str, ...]:
@@ -153,10 +176,7 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         _OLD_MODALITY.value,
         _NEW_MODALITY.value,
         position=position,
-        head=dataclasses.replace(
-            _HEAD, unfrozen=_UNFROZEN.value, hidden=_HIDDEN.value, learning_rate=_HEAD_LR.value,
-            epochs=_HEAD_EPOCHS.value, batch_size=_HEAD_BATCH.value, balance=_BALANCE.value,
-        ),
+        head=_head(),
         bridge=dataclasses.replace(
             _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
             learning_rate=_LR.value, epochs=_EPOCHS.value, batch_size=_BATCH.value,
@@ -171,6 +191,22 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         log=tuple(_LOG.value),
         fold_by_subject=_FOLD_BY_SUBJECT.value,
         seed=seed,
+    )
+
+
+def _head() -> HeadSettings:
+    try:
+        weights = _CLASS_WEIGHTS.value and tuple(map(float, _CLASS_WEIGHTS.value))
+    except ValueError:
+        raise InputError(
+            f"--class_weights={','.join(_CLASS_WEIGHTS.value)}: give a number for each class, such "
+            "as 1,2.5."
+        ) from None
+    return HeadSettings(
+        unfrozen=_UNFROZEN.value, hidden=_HIDDEN.value, learning_rate=_HEAD_LR.value,
+        epochs=_HEAD_EPOCHS.value, batch_size=_HEAD_BATCH.value, balance=_BALANCE.value,
+        class_weights=weights or None, standardise=_STANDARDISE.value,
+        patience=_HEAD_PATIENCE.value, batch_statistics=_BATCH_STATISTICS.value,
     )
 
 

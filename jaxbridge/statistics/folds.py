@@ -63,12 +63,18 @@ class FoldWindows:
     def __init__(self, windows: Any, fold: Mapping[str, str]):
         if windows.subjects is None:
             raise InputError("folds by subject need the subject of each window.")
-        self._windows = windows
+        self._windows, self._fold = windows, dict(fold)
         self.splits: np.ndarray = np.array([fold.get(str(name), "") for name in windows.subjects])
         check_classes(windows.labels, self.splits, windows.class_names, ("train", "val", "test"))
         mark = f"{windows.hash}:{sorted(fold.items())!r}"
         self.hash: str = hashlib.sha256(mark.encode()).hexdigest()
         """SHA-256 of the windows' hash and the fold."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The description of a `WindowStore`, with the fold as its split."""
+        split = {"rule": "subject", "subjects": dict(self._fold)}
+        return {**self._windows.metadata, "split": split}
 
     def indices(self, split: str) -> np.ndarray:
         """Ascending indices of a split's windows."""

@@ -178,6 +178,27 @@ class TrainingCheckpoints:
             ) from error
 
 
+@contextlib.contextmanager
+def until_done(
+    folder: pathlib.Path, configuration: Mapping[str, Any], *, every: int
+) -> Iterator[TrainingCheckpoints]:
+    """Checkpoints in `folder`/training, which outlives a kill; removed when the training is done.
+
+    Arguments and errors as for `TrainingCheckpoints`.
+    """
+    kept = TrainingCheckpoints(folder / "training", configuration, every=every)
+    try:
+        yield kept
+    except jax.errors.JaxRuntimeError:
+        raise  # perhaps a lost process, which closing would wait for
+    except BaseException:
+        kept.close()
+        raise
+    kept.close()
+    if jax.process_index() == 0:
+        shutil.rmtree(kept.folder, ignore_errors=True)
+
+
 def _digests(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
     return {
         name: [list(value.shape), str(value.dtype),

@@ -1,0 +1,117 @@
+"""A task head by itself: fitted, evaluated and saved for runs that start from it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxbridge import hosts, metrics
+from jaxbridge.bridge import num_parameters
+from jaxbridge.features.sweep import sweep
+from jaxbridge.recorded_parts import recorded_encoder
+from jaxbridge.run_folder import RunFolder, read_json, write_json, write_rows
+from jaxbridge.saved_head import save_head
+from jaxbridge.teacher import HeadSettings, Teacher
+from jaxbridge.teacher_stage import STAGE, teacher_stage
+from jaxbridge.training.metric_log import require
+from model_ports import Encoder
+from model_ports.errors import InputError
+
+_HEAD = "head"
+
+
+class HeadResult(NamedTuple):
+    """What `fit_task_head` returns.
+
+    Attributes:
+        teacher: encoder and head.
+        metrics: rows of a results table, one per split.
+        folder: of the saved head, see `saved_head.load_head`.
+    """
+
+    teacher: Teacher
+    metrics: list[dict[str, Any]]
+    folder: pathlib.Path
+
+
+def fit_task_head(
+    windows: Any, encoder: Encoder, modality: str, settings: HeadSettings, *,
+    out: str | pathlib.Path, seed: int = 0, batch_size: int = 32, checkpoint_every: int = 500,
+    log: Sequence[str] = ("jsonl",), rerun: Collection[str] = (),
+) -> HeadResult:
+    """Fits a head on the train windows and evaluates it on train, val and test, where there are any.
+
+    Args:
+        windows: labelled windows, see `jaxbridge.pipeline.Windows`; splits train and val are needed.
+        encoder: what reads them.
+        modality: its name in the windows.
+        settings: see `HeadSettings`.
+        out: run folder with stages "teacher" and "head"; finished ones are kept, an unfinished one
+            goes on where it was.
+        seed: fixes initial values and orders.
+        batch_size: windows per call where nothing is trained.
+        checkpoint_every: steps between checkpoints.
+        log: see `MetricLog`.
+        rerun: stages to run again.
+
+    Raises:
+        InputError: windows, encoder, settings or folder do not fit.
+    """
+    require(log)
+    if modality not in windows.modalities:
+        raise InputError(
+            f"there is no modality {modality!r}; the windows have {', '.join(windows.modalities)}."
+        )
+    splits = {name: np.flatnonzero(windows.splits == name) for name in ("train", "val", "test")}
+    for name in ("train", "val"):
+        if not splits[name].size:
+            raise InputError(f"split {name!r} has no windows; prepare the windows with it.")
+    identity = {
+        "windows_hash": windows.hash, "class_names": windows.class_names, "modality": modality,
+        "encoder": recorded_encoder(encoder), "head": dataclasses.asdict(settings), "seed": seed,
+    }
+    run = RunFolder(out, identity, (STAGE, _HEAD), rerun)
+    teacher = teacher_stage(
+        run, windows, encoder, modality, settings, seed=seed, batch_size=batch_size,
+        checkpoint_every=checkpoint_every, log=log, identity=identity,
+    )
+
+    def report(folder: pathlib.Path) -> None:
+        trained = num_parameters(teacher if settings.unfrozen else teacher.head)
+        rows = [
+            {
+                "method": "head", "modality": modality, "split": split,
+                "trainable_parameters": trained,
+                **metrics.evaluate(
+                    windows.labels[chosen],
+                    sweep(
+                        _predict, teacher, lambda indices: windows.read(modality, indices), chosen,
+                        batch_size=batch_size, what=f"predicting {split} from {modality}",
+                    ),
+                    windows.class_names,
+                ),
+            }
+            for split, chosen in splits.items() if chosen.size
+        ]
+        if hosts.first():
+            save_head(
+                teacher, encoder, folder / "pretrained", settings=settings,
+                class_names=windows.class_names, modality=modality,
+                signal_shape=windows.shape(modality), windows_hash=windows.hash,
+                preprocessing={
+                    **getattr(windows, "metadata", {}), "sources": windows.sources
+                },
+                metrics=rows,
+            )
+        write_json(folder / "metrics.json", rows)
+        write_rows(folder / "metrics.csv", rows)
+
+    folder = run.stage(_HEAD, report)
+    return HeadResult(teacher, read_json(folder / "metrics.json"), folder / "pretrained")
+
+
+def _predict(teacher: Teacher, signal: jax.Array) -> jax.Array:
+    return teacher(signal).argmax(axis=1)

@@ -1,0 +1,43 @@
+"""Trains a bridge at a given position from prepared windows and a saved head; nothing else.
+
+    python -m launch.train --store=WINDOWS --head=DIR --position=7,2 --out=DIR
+    python -m launch.evaluate --bridge=DIR/seed_0/run/pretrained ...
+
+`launch.transfer` with the same flags goes on in the same folder, with controls and a table.
+"""
+
+import pathlib
+
+from absl import flags
+
+from jaxbridge import transfer
+from launch.preset import apply_preset
+from launch.run_flags import encoders, settings, windows
+from launch.script import run
+from launch.seeds import parsed_seeds
+from launch.transfer_flags import HEAD, given_head, position
+from model_ports.errors import InputError
+
+_OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)
+
+
+def main() -> None:
+    apply_preset()
+    if HEAD.value is None:
+        raise InputError("--head is not given: fit one with launch.fit_head, and name its folder.")
+    for seed in parsed_seeds():
+        folder = pathlib.Path(_OUT.value) / f"seed_{seed}"
+        store = windows(folder, seed)
+        old, new = encoders(seed, store)
+        where = position(old)
+        if where is None:
+            raise InputError("--position is not given: find one with launch.scan, such as 7,2.")
+        transfer(
+            store, old, new, settings(seed, where), out=folder / "run",
+            head=given_head(old, seed), until="bridge",
+        )
+        print(f"Bridge: {folder / 'run' / 'pretrained'}")
+
+
+if __name__ == "__main__":
+    run(main, together=True)

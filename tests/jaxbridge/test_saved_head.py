@@ -1,0 +1,173 @@
+"""A head fitted by itself: resumed, saved, refused with another encoder, and taken over by a run."""
+
+import dataclasses
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import model_ports as mp
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
+from jaxbridge.data.memory import ArrayWindows
+from jaxbridge.head_run import fit_task_head
+from jaxbridge.pretrained import from_pretrained
+from jaxbridge.saved_head import load_head
+from jaxbridge.teacher import class_weights, fit_head
+from jaxbridge.training import fitting
+from model_ports.errors import InputError
+from tests.jaxbridge import tiny
+
+_FROZEN = HeadSettings(epochs=30, learning_rate=1e-2, hidden=3, class_weights=(1.0, 2.0))
+_UNFROZEN = HeadSettings(unfrozen=True, epochs=2, learning_rate=1e-3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    out = tmp_path_factory.mktemp("head") / "run"
+    return fit_task_head(tiny.windows(), tiny.encoders()[0], "eeg", _FROZEN, out=out)
+
+
+@pytest.fixture(scope="module")
+def unfrozen(tmp_path_factory):
+    out = tmp_path_factory.mktemp("head") / "run"
+    return fit_task_head(tiny.windows(), tiny.encoders()[0], "eeg", _UNFROZEN, out=out)
+
+
+def _logits(teacher, split="test"):
+    windows = tiny.windows()
+    return np.asarray(teacher(jnp.asarray(windows.read("eeg", windows.indices(split)))))
+
+
+@pytest.mark.parametrize("kind", ["frozen", "unfrozen"])
+def test_what_is_read_back_predicts_what_was_fitted(kind, request):
+    found, old = request.getfixturevalue(kind), tiny.encoders()[0]
+    read = load_head(found.folder, old)
+    np.testing.assert_array_equal(_logits(read.teacher), _logits(found.teacher))
+    assert read.class_names == ("slow", "fast") and read.modality == "eeg"
+    assert read.settings == (_FROZEN if kind == "frozen" else _UNFROZEN)
+    labels = tiny.windows().labels[tiny.windows().indices("test")]
+    rows = {row["split"]: row for row in found.metrics}
+    assert set(rows) == {"train", "val", "test"}
+    right = _logits(read.teacher).argmax(axis=1) == labels
+    assert rows["test"]["accuracy"] == pytest.approx(right.mean())
+    # The encoder that was trained is there; the frozen one is not, and keeps every bit.
+    assert (found.folder / "encoder").is_dir() == (kind == "unfrozen")
+    same = mp.weights_hash(read.teacher.encoder) == mp.weights_hash(old)
+    assert same == (kind == "frozen")
+    trained = rows["test"]["trainable_parameters"]
+    assert trained == (200 * 3 + 3 + 3 * 2 + 2 if kind == "frozen" else trained) > 0
+
+
+def test_an_encoder_that_was_trained_is_taken_too(unfrozen):
+    read = load_head(unfrozen.folder, unfrozen.teacher.encoder)
+    np.testing.assert_array_equal(_logits(read.teacher), _logits(unfrozen.teacher))
+
+
+@pytest.mark.parametrize("kind", ["frozen", "unfrozen"])
+def test_another_encoder_is_refused(kind, request):
+    folder = request.getfixturevalue(kind).folder
+    with pytest.raises(InputError, match="trained with other weights of the encoder labram"):
+        load_head(folder, tiny.encoders(seed=5)[0])
+    with pytest.raises(InputError, match="(?s)trained with another encoder:.*name: .labram. there"):
+        load_head(folder, tiny.encoders()[1])
+
+
+def test_damage_is_named(frozen, tmp_path):
+    old = tiny.encoders()[0]
+    with pytest.raises(InputError, match="is not a saved head"):
+        load_head(tmp_path, old)
+    folder = tmp_path / "copy"
+    shutil.copytree(frozen.folder, folder)
+    (folder / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="copy it again"):
+        load_head(folder, old)
+    config = json.loads((folder / "config.json").read_text())
+    del config["encoder"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="is damaged .KeyError"):
+        load_head(folder, old)
+
+
+def test_a_run_goes_on_from_it_as_if_it_had_fitted_it(frozen, tmp_path):
+    settings = TransferSettings(
+        "eeg", "ecg", position=(1, 1), head=dataclasses.replace(_FROZEN, epochs=1),
+        bridge=BridgeSettings(rank=2, num_prototypes=3, epochs=2, batch_size=8),
+    )
+    old, new = tiny.encoders()
+    given = transfer(
+        tiny.windows(), old, new, settings, out=tmp_path / "given",
+        head=load_head(frozen.folder, old),
+    )
+    assert not (tmp_path / "given" / "teacher").exists()
+    whole = transfer(
+        tiny.windows(), old, new, dataclasses.replace(settings, head=_FROZEN), out=tmp_path / "whole"
+    )
+    assert given.metrics == whole.metrics
+    with np.load(tmp_path / "given" / "report" / "predictions.npz") as found:
+        test = tiny.windows().indices("test")
+        np.testing.assert_array_equal(found["windows_test"], test)
+        logits = np.asarray(given.model(tiny.windows().read("ecg", test)))
+        np.testing.assert_array_equal(found["bridge_test"], logits.argmax(axis=1))
+    # Up to the bridge: the same bridge, no controls, no metrics.
+    short = transfer(
+        tiny.windows(), old, new, settings, out=tmp_path / "short", until="bridge",
+        head=load_head(frozen.folder, old),
+    )
+    assert short.metrics == [] and not (tmp_path / "short" / "controls").exists()
+    read = from_pretrained(tmp_path / "short" / "pretrained", old=old, new=new)
+    x = tiny.windows().read("ecg", test)
+    np.testing.assert_array_equal(np.asarray(read(x)), logits)
+
+
+def test_windows_of_another_task_are_refused_with_a_given_head(frozen, tmp_path):
+    windows, (old, new) = tiny.windows(), tiny.encoders()
+    other = ArrayWindows(
+        {name: windows.read(name, np.arange(len(windows.labels))) for name in windows.modalities},
+        windows.labels, windows.splits, ("rest", "task"),
+    )
+    settings = TransferSettings("eeg", "ecg", position=(1, 1))
+    with pytest.raises(InputError, match="knows the classes slow, fast, the windows have rest, task"):
+        transfer(other, old, new, settings, out=tmp_path / "run", head=load_head(frozen.folder, old))
+
+
+def test_a_killed_fit_goes_on_where_it_was(tmp_path, monkeypatch):
+    settings = dataclasses.replace(_FROZEN, epochs=6, batch_size=8)
+    fit = {"out": tmp_path / "run", "checkpoint_every": 3}
+    windows, old = tiny.windows(), tiny.encoders()[0]
+    whole = fit_task_head(windows, old, "eeg", settings, **fit | {"out": tmp_path / "whole"})
+    end = fitting._Run._end_epoch
+
+    def killed(run):
+        end(run)
+        if run.epoch == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting._Run, "_end_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_task_head(windows, old, "eeg", settings, **fit)
+    monkeypatch.undo()
+    again = fit_task_head(windows, old, "eeg", settings, **fit)
+    np.testing.assert_array_equal(_logits(again.teacher), _logits(whole.teacher))
+    epochs = [json.loads(line) for line in
+              (tmp_path / "run" / "teacher" / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(InputError, match="other settings"):
+        fit_task_head(windows, old, "eeg", dataclasses.replace(settings, epochs=7), **fit)
+
+
+def test_early_stopping_and_given_weights():
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((40, 3)).astype(np.float32), np.arange(40) % 2
+    settings = HeadSettings(learning_rate=0.1, epochs=200, patience=3)
+    _, curve = fit_head((x, labels), (-x, labels), 2, settings, seed=0)
+    best = int(np.argmin([e.val_loss for e in curve]))
+    assert len(curve) == best + 1 + 3 < 200
+    labels = np.array([0, 0, 0, 1])
+    by_count = class_weights(labels, 2, balance=True)
+    given = class_weights(labels, 2, balance=False, given=(1 / 3, 1 / 1))
+    np.testing.assert_allclose(given, by_count, rtol=1e-6)
+    for wrong in ((1.0,), (1.0, 0.0), (1.0, float("nan"))):
+        with pytest.raises(InputError, match="a positive one for each of the 2 classes"):
+            class_weights(labels, 2, balance=True, given=wrong)

@@ -1,0 +1,187 @@
+"""Directions from files to a table beside the paper's."""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import model_ports as mp
+from jaxbridge import BridgeSettings, HeadSettings
+from launch import reproduction
+from launch.data_sets import DATA_SETS, opened
+from launch.directions import ALL, DIRECTIONS, EEGMAT, VARIANTS, direction
+from launch.published_table import beside_published, text
+from launch.reproduction import Reproduction, summary
+from launch.study_encoders import SMALL, study_encoder
+from model_ports.errors import InputError
+from tests.jaxbridge.data.eegmat_files import write_subjects
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _run(cache: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
+    # One device, and programs that several directions share are compiled once.
+    environment = {
+        **os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "launch.reproduce", *flags], cwd=_ROOT, text=True,
+        capture_output=True, check=False, env=environment,
+    )
+
+
+@pytest.mark.slow
+def test_the_six_directions_on_simulated_files(tmp_path):
+    done = _run(tmp_path / "cache", "--direction=six", "--simulate", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("SIMULATED files") == 6 == done.stdout.count("RANDOM WEIGHTS")
+    assert "KD-Contrast" in done.stdout
+    for found in DIRECTIONS.values():
+        folder = tmp_path / "out" / found.name
+        with (folder / "beside_published.csv").open() as file:
+            rows = {(row["method"], row["score"]): row for row in csv.DictReader(file)}
+        bridge = rows["bridge", "balanced_accuracy"]
+        assert 0 <= float(bridge["ours"]) <= 100
+        if found.published is None:
+            assert bridge["paper"] == "" == bridge["difference"]
+        else:
+            difference = float(bridge["ours"]) - found.published.bridge.balanced_accuracy
+            assert float(bridge["difference"]) == pytest.approx(difference)
+        settings = json.loads((folder / "seed_0" / "run" / "run.json").read_text())["settings"]
+        assert settings["head"]["unfrozen"] == found.head.unfrozen
+        assert settings["head"]["learning_rate"] == found.head.learning_rate
+        assert settings["bridge"]["loss"] == found.bridge.loss
+        assert settings["old"]["name"] == found.old and settings["new"]["name"] == found.new
+        splits = json.loads((folder / "seed_0" / "run" / "report" / "metrics.json").read_text())
+        assert {row["split"] for row in splits} == {"train", "val", "test"}
+        assert sum(splits[0]["confusion"][0]) > 0
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--direction=wesad_ppg2ecg"], "--data is not given.*S2/S2.pkl"),
+    (["--direction=isruc_eeg2ecg", "--data=/nowhere"], "needs the pretrained weights of labram and"),
+    (["--direction=eegmat_eeg2ecg", "--simulate"], "eegmat is not simulated"),
+    (["--direction=wesad_ecg2eeg", "--simulate"], "no direction 'wesad_ecg2eeg'"),
+])
+def test_refusals(tmp_path, flags, message):
+    refused = _run(tmp_path, *flags, f"--out={tmp_path / 'out'}")
+    assert refused.returncode == 2, refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert re.search(message, refused.stderr, re.DOTALL), refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def eegmat(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("eegmat")
+    write_subjects(folder, 8)
+    return folder
+
+
+def test_folds_test_everybody_once_and_pool(eegmat, tmp_path, monkeypatch):
+    """With small encoders and 3 leads, which is all that differs from `--direction=eegmat_eeg2ecg`."""
+    monkeypatch.setattr(
+        reproduction, "study_encoder",
+        lambda name, leads, **given: study_encoder(name, leads, **given | {"small": True}),
+    )
+    monkeypatch.setattr(
+        reproduction, "opened",
+        lambda *given, **options: opened(*given, **options, eeg_leads=("F3", "C3"), window_s=20.0),
+    )
+    found = Reproduction(
+        direction=dataclasses.replace(
+            EEGMAT["eegmat_eeg2ecg"], head=HeadSettings(epochs=2),
+            bridge=BridgeSettings(rank=2, num_prototypes=2, epochs=1, batch_size=4),
+            position=reproduction.Position(1, 1),
+        ),
+        data=str(eegmat), checkpoints=None, out=tmp_path / "out",
+    )
+    rows = found.folds(0, 2)
+    bridge = next(row for row in rows if row["method"] == "bridge")
+    assert bridge["windows"] == 8 * 2 * 3  # everybody, both classes, 3 windows
+    assert bridge["balanced_accuracy_low"] <= bridge["balanced_accuracy"]
+    assert bridge["balanced_accuracy"] <= bridge["balanced_accuracy_high"]
+    store = found._all_windows()
+    tested, right = [], []
+    for fold in range(2):
+        folder = tmp_path / "out" / "seed_0" / f"fold_{fold}" / "run" / "report"
+        with np.load(folder / "predictions.npz") as arrays:
+            tested.append(arrays["windows_test"])
+            right.append(arrays["bridge_test"] == store.labels[tested[-1]])
+            for other in ("train", "val"):
+                shared = set(store.subjects[arrays[f"windows_{other}"]]) & set(
+                    store.subjects[tested[-1]]
+                )
+                assert not shared
+    np.testing.assert_array_equal(np.sort(np.concatenate(tested)), np.arange(store.num_windows))
+    assert bridge["accuracy"] == pytest.approx(np.concatenate(right).mean())
+    assert "(" in text(beside_published(found.direction, summary([rows])), 1)
+    with pytest.raises(InputError, match="folds are of subjects"):
+        dataclasses.replace(found, split="paper").folds(0, 2)
+    with pytest.raises(InputError, match="2 to 8 folds"):
+        found.folds(0, 9)
+
+
+def test_weights_from_a_folder(tmp_path):
+    small = mp.create(
+        "hubert_ecg_small", rngs=nnx.Rngs(3), **SMALL["hubert_ecg_small"]
+    )
+    given = {"checkpoints": tmp_path, "small": False, "seed": 0, "dtype": "float32"}
+    with pytest.raises(InputError, match="has no weights of hubert_ecg_small: put there the folder"):
+        study_encoder("hubert_ecg_small", (), **given)
+    mp.save(small, tmp_path / "hubert_ecg_small")
+    read = study_encoder("hubert_ecg_small", (), **given)
+    assert mp.weights_hash(read) == mp.weights_hash(small)
+    labram = mp.create("labram", rngs=nnx.Rngs(3), leads=("O1", "O2"), **SMALL["labram"])
+    mp.save(labram, tmp_path / "labram")
+    assert study_encoder("labram", ["F3", "C3"], **given).config.leads == ("F3", "C3")
+    published = mp.sources("papagei").files[0].name
+    (tmp_path / published).write_bytes(b"no weights")
+    with pytest.raises(InputError, match=published):
+        study_encoder("papagei", (), **given)
+
+
+def test_directions_fit_their_data_sets_and_encoders():
+    assert len(ALL) == len(DIRECTIONS) + len(VARIANTS) + len(EEGMAT)
+    for found in ALL.values():
+        assert direction(found.name) is found
+        assert DATA_SETS[found.dataset].rule in ("subject", "time_block")
+        assert {found.old, found.new} <= set(mp.available()) & set(SMALL)
+        if found.dataset != "eegmat":
+            # The reader makes what the encoders read: shapes are checked where windows are made.
+            opened(found.dataset, "/nowhere", found.encoders, **found.options)
+        if found.head.class_weights is not None:
+            assert len(found.head.class_weights) == found.num_classes
+    assert direction("wesad_ppg2ecg_ecg_fm").published.bridge.parameters == "0.11M"
+    assert direction("isruc_ecg2eeg_hubert_ecg_large").old == "hubert_ecg_large"
+    assert not any(name.startswith("isruc") and "dualnet" in name for name in VARIANTS)
+
+
+def _row(method: str, value: float) -> dict:
+    scores = dict.fromkeys(("balanced_accuracy", "f1_macro", "f1_weighted"), value)
+    spread = {f"{name}_std": 0.01 for name in scores}
+    return {"method": method, "split": "test", "trainable_parameters": 1234, **scores, **spread}
+
+
+def test_the_table_beside_the_papers():
+    found = direction("isruc_eeg2ecg")
+    rows = beside_published(found, [_row("teacher", 0.65), _row("bridge", 0.6)])
+    by = {(row["method"], row["score"]): row for row in rows}
+    assert by["bridge", "balanced_accuracy"]["difference"] == pytest.approx(-0.11)
+    assert by["bridge", "f1_weighted"]["difference"] == pytest.approx(60 - 74.02)
+    assert by["teacher", "balanced_accuracy"]["difference"] == pytest.approx(65 - 63.54)
+    assert by["teacher", "f1_macro"]["difference"] is None
+    assert by["best baseline (KD)", "f1_macro"]["paper"] == 61.01
+    shown = text(rows, runs=3)
+    assert "60.00 ± 1.00" in shown and "-0.11" in shown and "1.8M" in shown and "1,234" in shown
+    unpublished = beside_published(direction("fog_emg2eeg"), [_row("bridge", 0.6)])
+    assert all(row["paper"] is None for row in unpublished)
