@@ -22,6 +22,7 @@ from jaxbridge.checkpoint import restore_module, save_module
 from jaxbridge.features.store import FeatureStore, ensure_features
 from jaxbridge.features.sweep import sweep
 from jaxbridge.pretrained import save_pretrained
+from jaxbridge.report.run.record import write_record
 from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
 from jaxbridge.saved_head import SavedHead
 from jaxbridge.selection.folds import folds_by_subject
@@ -393,12 +394,20 @@ class _Run:
         write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
 
     def _report(self, folder: pathlib.Path, model: BridgedModel) -> None:
-        predictions = self._predictions(model)
+        new = self.settings.new_modality
+        logits = {
+            k: self._sweep(_logits, model, new, k, what=f"predicting {k} from {new}") for k in _SPLITS
+        }
+        predictions = self._predictions(logits)
         rows = self._rows(model, predictions)
         write_json(folder / "metrics.json", rows)
         write_rows(folder / "metrics.csv", rows)
         if not hosts.first():
             return
+        write_record(
+            folder, self.windows, model, self.split, (self.settings.old_modality, new),
+            {"teacher": self._teacher_logits()[self.split["test"]], "bridge": logits["test"]},
+        )
         np.savez(folder / "predictions.npz", **predictions)
         if mp.weights_hash(model.old) != self.old_hash:
             origin = "trained with a task head or a bridge by jaxbridge"
@@ -416,17 +425,15 @@ class _Run:
             preprocessing=_preprocessing(self.windows), metrics=rows,
         )
 
-    def _predictions(self, model: BridgedModel) -> dict[str, np.ndarray]:
+    def _predictions(self, logits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Classes by "method_split", and "windows_split", which windows they are of."""
-        teacher, new = self._teacher_predictions(), self.settings.new_modality
+        teacher = self._teacher_predictions()
         with np.load(self.folder.path / "controls" / "predictions.npz") as arrays:
             found = dict(arrays)
         for k in _SPLITS:
             found[f"windows_{k}"] = self.split[k]
             found[f"teacher_{k}"] = teacher[self.split[k]]
-            found[f"bridge_{k}"] = self._sweep(
-                _predict, model, new, k, what=f"predicting {k} from {new}"
-            )
+            found[f"bridge_{k}"] = logits[k].argmax(axis=1)
         return found
 
     def _rows(
@@ -534,5 +541,5 @@ def _preprocessing(windows: Windows) -> dict[str, Any]:
     return {**known, "windows_hash": windows.hash}
 
 
-def _predict(model: BridgedModel, signal: jax.Array) -> jax.Array:
-    return model(signal).argmax(axis=1)
+def _logits(model: BridgedModel, signal: jax.Array) -> jax.Array:
+    return model(signal)

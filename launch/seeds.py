@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,7 +11,7 @@ from absl import flags
 
 from jaxbridge import hosts
 from jaxbridge.pipeline import TransferResult
-from jaxbridge.report import table
+from jaxbridge.report import run_page, table
 from jaxbridge.report.pictures import draw
 from jaxbridge.run_folder import write_json, write_rows
 from model_ports.errors import InputError
@@ -32,7 +33,7 @@ def parsed_seeds() -> list[int]:
 def run_seeds(
     out: pathlib.Path, seeds: Sequence[int], run: Callable[[int, pathlib.Path], TransferResult]
 ) -> None:
-    """Runs every seed in out/seed_N, writes out/summary.csv and prints the table.
+    """Runs every seed in out/seed_N, draws its pictures and page, and prints a table of all.
 
     Args:
         out: folder of all runs.
@@ -51,6 +52,7 @@ def run_seeds(
         with writable(out):
             given = {flag.name: flag.value for flag in _script_flags()}
             write_json(folder / "flags.json", given)
+            write_json(folder / "command.json", {"command": shlex.join(["python", *sys.orig_argv[1:]])})
             pictures += hosts.from_first(functools.partial(_drawn, folder / "run"))
     rows = table.summarise(results)
     with writable(out):
@@ -59,11 +61,11 @@ def run_seeds(
     print(f"\nTest subjects, {count}:\n\n{table.text(rows)}\n")
     print(f"Table: {out / 'summary.csv'}")
     for picture in pictures[: len(pictures) // len(seeds)]:
-        print(f"Picture: {picture}")
+        print(f"{'Report' if picture.endswith('.html') else 'Picture'}: {picture}")
 
 
 def _drawn(run: pathlib.Path) -> list[str]:
-    return [str(path) for path in draw(run)]
+    return [str(path) for path in (*draw(run), run_page.write(run))]
 
 
 def _script_flags() -> list[flags.Flag]:
