@@ -1,10 +1,14 @@
 """Methods behind one interface: the bridge, its baselines, bounds and controls.
 
-    data = StudyData.prepare(windows, old, new, settings, out="runs/study/data/seed_0")
+    data = StudyData.prepare(windows, old, new, settings, out="runs/study/seed_0")  # once per seed
+    results, rows = {}, []
     for name in methods.available():
         fitted = methods.method(name).fit(data, seed=0)
-        logits = fitted.logits(data, windows.indices("test"))
-        cost = fitted.cost(data)
+        said = methods.predictions(fitted, data, "test", seed=0)
+        results[name] = [said]                                  # one per seed and fold
+        about = {"study": "baselines", "dataset": "simulation", "method": name, "split": "test"}
+        rows += tidy.run_rows(about, said, fitted.cost(data))
+    comparison.against_best(results, methods.baselines())
 
 Settings are fields: `dataclasses.replace(methods.method("KD"), name="KD, T = 4", temperature=4.0)`.
 """
@@ -14,6 +18,7 @@ from jaxbridge.methods.bridge import Bridge, HeadBridge, RandomBridge, ShuffledP
 from jaxbridge.methods.contrast import Contrast
 from jaxbridge.methods.cost import Cost
 from jaxbridge.methods.distillation import Distillation
+from jaxbridge.methods.evaluation import predictions
 from jaxbridge.methods.gradient import Optimisation
 from jaxbridge.methods.last_layer import Coral, Procrustes
 from jaxbridge.methods.method import Fitted, Method
@@ -62,8 +67,18 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
+def baselines() -> tuple[str, ...]:
+    """Returns the names of the methods that the bridge is measured against.
+
+    They know what the bridge knows: no labels of the new modality, no signal of the old one later.
+    """
+    own = (Bridge.name, HeadBridge.name)
+    return tuple(n for n, m in METHODS.items() if not m.is_control and n not in own)
+
+
 __all__ = [
     "METHODS", "Adapters", "Bridge", "Contrast", "Coral", "Cost", "Distillation", "Fitted",
-    "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes", "RandomBridge",
-    "ShuffledPairs", "Stitching", "StudyData", "TeacherMethod", "Translation", "available", "method",
+    "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes", "RandomBridge", "ShuffledPairs",
+    "Stitching", "StudyData", "TeacherMethod", "Translation", "available", "baselines", "method",
+    "predictions",
 ]

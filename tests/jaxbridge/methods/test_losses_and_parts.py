@@ -63,7 +63,7 @@ def test_rescaling_undoes_a_wrong_scale_and_shift():
 
 
 @pytest.mark.parametrize(("new", "old"), [
-    ((600,), (2, 3, 200)), ((2, 3, 200), (600,)), ((7,), (4, 3)),
+    ((600,), (2, 3, 200)), ((4, 3), (7,)),
 ])
 def test_a_generator_makes_every_shape_of_signal(new, old):
     rng = np.random.default_rng(0)
