@@ -65,13 +65,17 @@ class Suffix(nnx.Module):
         if self.start == self.old.num_layers:
             return tokens
         context = self.head.context_for(tokens.shape[0])
-        for i in range(self.start, self.old.num_layers):
-            layer = functools.partial(self.old.run, start=i, stop=i + 1, context=context)
+        layers = [(i, i + 1) for i in range(self.start, self.old.num_layers)]
+        if not remat or jax.tree.leaves(context):
+            # In one go: an encoder that is no chain has to know where the bridge came in.
+            layers = [(self.start, self.old.num_layers)]
+        for start, stop in layers:
+            part = functools.partial(self.old.run, start=start, stop=stop, context=context)
             if remat:
                 with recomputed():
-                    tokens = jax.checkpoint(layer)(tokens)
+                    tokens = jax.checkpoint(part)(tokens)
             else:
-                tokens = layer(tokens)
+                tokens = part(tokens)
         return tokens
 
     def logits(self, last: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Training a bridge on captured bridge inputs and targets."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -112,7 +113,10 @@ def new_bridge(
         prototypes: initial prototypes, (num_prototypes, features); None for random ones.
     """
     m, l = check_position(position, new, old)  # noqa: E741
-    _, in_features = new.layer_shape(m + 1, shapes[0])
+    # Not the next layer's input: between two parts of an encoder the two may differ.
+    prefix = functools.partial(_prefix, stop=m + 1)
+    signal = jax.ShapeDtypeStruct(tuple(shapes[0]), jnp.float32)
+    in_features = jax.eval_shape(prefix, new, signal).shape[2]
     tokens, features = old.layer_shape(l, shapes[1])
     if l == old.num_layers:
         tokens = 1
@@ -121,6 +125,10 @@ def new_bridge(
         num_prototypes=settings.num_prototypes, layout=settings.layout, rngs=nnx.Rngs(seed),
         prototypes=prototypes,
     )
+
+
+def _prefix(encoder: Encoder, signal: jax.Array, stop: int) -> jax.Array:
+    return encoder.run(encoder.embed(signal), 0, stop, encoder.context(signal))
 
 
 def bridge_trainer(
