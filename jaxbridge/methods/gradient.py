@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from flax import nnx
 from jaxbridge.methods.cost import Program, step_program
 from jaxbridge.methods.study_data import StudyData
 from jaxbridge.training import engine
-from jaxbridge.training.checkpoints import TrainingCheckpoints
+from jaxbridge.training.checkpoints import TrainingCheckpoints, until_done
 from jaxbridge.training.engine import Loss, Rows
 from jaxbridge.training.fitting import Epoch, EpochReport, fit
 from model_ports.errors import InputError
@@ -137,11 +136,6 @@ def checkpoints(
     if folder is None:
         yield None
         return
-    kept = TrainingCheckpoints(
-        folder / "training", {**data.identity(), **about}, every=data.settings.checkpoint_every
-    )
-    try:
+    about = {**data.identity(), **about}
+    with until_done(folder, about, every=data.settings.checkpoint_every) as kept:
         yield kept
-    finally:
-        kept.close()
-    shutil.rmtree(kept.folder, ignore_errors=True)
