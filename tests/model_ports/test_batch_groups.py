@@ -134,3 +134,20 @@ def test_whole_batches_are_whole_inside_and_nowhere_else(monkeypatch):
     with batch_groups.whole_batches():
         assert batch_groups.cache_bytes() == 2**62 > before
     assert batch_groups.cache_bytes() == before
+
+
+def test_whole_batches_are_counted_in_full_by_xla(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(batch_groups, "_BYTES_PER_CORE", 2**12)
+    overrides, shape = ENCODERS["normwear"]
+    encoder = mp.create("normwear", rngs=nnx.Rngs(0), **overrides)
+
+    def flops(batch):
+        signal = jax.ShapeDtypeStruct((batch, *shape[1:]), jnp.float32)
+        lowered = jax.jit(lambda e, x: e(x)).lower(encoder, signal)
+        return lowered.cost_analysis()["flops"] / batch
+
+    in_groups = flops(8)
+    with batch_groups.whole_batches():
+        assert flops(8) == pytest.approx(flops(1), rel=0.05)
+        assert flops(8) > 1.5 * in_groups
