@@ -81,20 +81,19 @@ def fit_task_head(
 
     def report(folder: pathlib.Path) -> None:
         trained = num_parameters(teacher if settings.unfrozen else teacher.head)
+        predicted = np.zeros(len(windows.labels), np.int64)
+        chosen = np.concatenate(list(splits.values()))
+        predicted[chosen] = sweep(
+            _predict, teacher, lambda indices: windows.read(modality, indices), chosen,
+            batch_size=batch_size, what=f"predicting from {modality}",
+        )
         rows = [
             {
                 "method": "head", "modality": modality, "split": split,
                 "trainable_parameters": trained,
-                **metrics.evaluate(
-                    windows.labels[chosen],
-                    sweep(
-                        _predict, teacher, lambda indices: windows.read(modality, indices), chosen,
-                        batch_size=batch_size, what=f"predicting {split} from {modality}",
-                    ),
-                    windows.class_names,
-                ),
+                **metrics.evaluate(windows.labels[some], predicted[some], windows.class_names),
             }
-            for split, chosen in splits.items() if chosen.size
+            for split, some in splits.items() if some.size
         ]
         if hosts.first():
             save_head(

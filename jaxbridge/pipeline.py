@@ -20,7 +20,7 @@ from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.checkpoint import restore_module, save_module
 from jaxbridge.features.store import FeatureStore, ensure_features
-from jaxbridge.features.sweep import sweep
+from jaxbridge.features.sweep import Read, sweep
 from jaxbridge.pretrained import save_pretrained
 from jaxbridge.report.run.record import write_record
 from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
@@ -385,19 +385,16 @@ class _Run:
             seed=seed, what="fitting the oracle",
         )
         predictions = {}
-        for k in _SPLITS:
-            features = jnp.asarray(new[self.split[k]])
-            predictions[f"shuffled_{k}"] = np.asarray(model.suffix(features)).argmax(axis=1)
-            predictions[f"oracle_{k}"] = np.asarray(oracle(features)).argmax(axis=1)
+        for method, head in (("shuffled", model.suffix), ("oracle", oracle)):
+            logits = self._by_split(method, head, lambda rows: new[rows])
+            predictions |= {f"{method}_{k}": found.argmax(axis=1) for k, found in logits.items()}
         if hosts.first():
             np.savez(folder / "predictions.npz", **predictions)
         write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
 
     def _report(self, folder: pathlib.Path, model: BridgedModel) -> None:
         new = self.settings.new_modality
-        logits = {
-            k: self._sweep(_logits, model, new, k, what=f"predicting {k} from {new}") for k in _SPLITS
-        }
+        logits = self._by_split("bridge", model, self._reader(new))
         predictions = self._predictions(logits)
         rows = self._rows(model, predictions)
         write_json(folder / "metrics.json", rows)
@@ -514,11 +511,15 @@ class _Run:
     def _labelled(self, inputs: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
         return inputs, self.windows.labels[self.split[split]]
 
-    def _sweep(self, function, module, modality: str, split: str, what: str | None = None):
-        return sweep(
-            function, module, self._reader(modality), self.split[split],
-            batch_size=self.settings.batch_size, what=what or f"reading {split} windows",
+    def _by_split(self, method: str, module: nnx.Module, read: Read) -> dict[str, np.ndarray]:
+        """Logits of a module by split; all at once, so that it is compiled for one batch size."""
+        rows = [self.split[k] for k in _SPLITS]
+        found = sweep(
+            _logits, module, read, np.concatenate(rows), batch_size=self.settings.batch_size,
+            what=f"predicting: {method}",
         )
+        parts = np.split(found, np.cumsum([len(some) for some in rows])[:-1])
+        return dict(zip(_SPLITS, parts, strict=True))
 
 
 def _check_head(head: SavedHead, windows: Windows) -> None:
@@ -541,5 +542,5 @@ def _preprocessing(windows: Windows) -> dict[str, Any]:
     return {**known, "windows_hash": windows.hash}
 
 
-def _logits(model: BridgedModel, signal: jax.Array) -> jax.Array:
-    return model(signal)
+def _logits(model: nnx.Module, inputs: jax.Array) -> jax.Array:
+    return model(inputs)

@@ -61,16 +61,17 @@ def teacher_stage(
     def read(indices: np.ndarray) -> np.ndarray:
         return windows.read(modality, indices)
 
-    def labelled(split: str) -> tuple[np.ndarray, np.ndarray]:
-        chosen = windows.indices(split)
+    def compute(folder: pathlib.Path) -> None:
+        rows = [windows.indices(split) for split in ("train", "val")]
+        chosen = np.concatenate(rows)
         inputs = read(chosen) if settings.unfrozen else sweep(
             _last_mean, encoder, read, chosen, batch_size=batch_size,
-            what=f"reading {split} windows",
+            what=f"reading {modality} windows",
         )
-        return inputs, windows.labels[chosen]
-
-    def compute(folder: pathlib.Path) -> None:
-        train, val = labelled("train"), labelled("val")
+        train, val = (
+            (some, windows.labels[which])
+            for some, which in zip(np.split(inputs, [len(rows[0])]), rows, strict=True)
+        )
         with (
             until_done(folder, {**identity, "what": STAGE}, every=checkpoint_every) as checkpoints,
             MetricLog(folder, STAGE, log) as epochs,

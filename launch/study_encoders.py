@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hubert_ecg_base": _HUBERT,
     "hubert_ecg_large": _HUBERT,
     "papagei": {"depth": 2, "features": 4, "embedding_features": 8},
-    "normwear": {"depth": 2, "features": 32, "num_heads": 2, "mlp_features": 64},
+    "normwear": {"depth": 1, "features": 32, "num_heads": 2, "mlp_features": 64},
     "ecg_fm": {
         "depth": 2, "features": 16, "num_heads": 2, "mlp_features": 32, "conv_channels": (16,) * 4,
     },
