@@ -14,6 +14,7 @@ from jaxbridge.bridge import num_parameters
 from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.pipeline import STAGES
 from jaxbridge.pretrained import from_pretrained, pretrained_config
+from jaxbridge.report import run_page
 from jaxbridge.report.pictures import draw
 from jaxbridge.run_folder import read_curve
 from jaxbridge.training import pair_data
@@ -22,6 +23,7 @@ from jaxbridge.training.metric_log import read_log
 from model_ports import weights_hash
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
+from tests.jaxbridge.report.parsed import check_page
 from tests.jaxbridge.toy import Toy
 
 _SETTINGS = TransferSettings(
@@ -119,6 +121,19 @@ def test_pictures_are_drawn_from_the_folder(finished):
     assert names == ["layer_scan.png", "training_curve.png", "confusion.png"]
     for name in names:
         assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_page_is_made_from_the_folder(finished):
+    folder, result = finished
+    page = check_page(run_page.write(folder).read_text(encoding="utf-8"))
+    wanted = {"Where the bridge goes", "Example windows", "Calibration and abstention"}
+    assert wanted <= {*page.headings}
+    assert page.column("Balanced accuracy in every split", "test")["bridge"] == (
+        f"{_scores(result)['bridge']:.3f}"
+    )
+    with np.load(folder / "report" / "test.npz") as arrays:
+        right = arrays["bridge"].argmax(axis=1) == arrays["labels"]
+    assert right.mean() == pytest.approx(_scores(result)["bridge"])
 
 
 def test_trainable_parameters_are_told(finished):
