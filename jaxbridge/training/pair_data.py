@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import jax
 import numpy as np
 
 from jaxbridge.bridged_model import BridgedModel, Position
@@ -199,8 +198,3 @@ class PairData:
             split: {"pooled": new.outputs(model.position.m, rows), "logits": logits[paired]}
             for split, rows, paired in (("pair", pair, self.pair), ("val", self.val, self.val))
         }
-
-
-def signal_shape(shape: tuple[int, ...], batch: int) -> jax.ShapeDtypeStruct:
-    """Returns a float32 batch of signals without values, from the shape of a batch of one."""
-    return jax.ShapeDtypeStruct((batch, *shape[1:]), np.float32)
