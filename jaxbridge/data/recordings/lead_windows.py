@@ -63,7 +63,7 @@ def lead_windows(
 
     Args:
         path: a file of `recording_files`.
-        window_s, step_s: length and distance of windows.
+        window_s, step_s: length (to the nearest sample) and distance of windows.
         leads: names of the leads to read; all if empty.
         sampling_rate_hz: for leads whose rate the file does not state.
         rule: what becomes of NaN; windows that touch a longer gap are left out or refused.
@@ -86,12 +86,13 @@ def lead_windows(
                 f"{path} does not state the sampling rate of {lead.name!r}; give sampling_rate_hz."
             )
         filled = gaps.fill(contents.load([i])[0][None], rate, (lead.name,), rule, str(path))
-        signals = cut(filled.signal, rate, window_s, step_s)[:, 0]
+        length_s = max(1, round(window_s * rate)) / rate
+        signals = cut(filled.signal, rate, length_s, step_s)[:, 0]
         if not len(signals):
             raise InputError(
                 f"{path}: lead {lead.name!r} has {lead.num_samples / rate:.3f} s, too few for a "
                 f"window of {window_s:g} s; choose a smaller one or leave the file out."
             )
         start_s = np.arange(len(signals)) * step_s
-        kept = ~gaps.touching(start_s, window_s, filled.holes / rate)
+        kept = ~gaps.touching(start_s, length_s, filled.holes / rate)
         yield LeadWindows(lead.name, signals[kept], start_s[kept])

@@ -29,6 +29,13 @@ def test_windows_of_every_lead_at_their_times(tmp_path):
     assert only.lead == "bvp"
 
 
+def test_windows_of_rates_that_are_no_whole_number(tmp_path):
+    path = write(tmp_path / "a.csv", rate="62.47", eda=np.arange(400.0))
+    found, = lead_windows(path, 2, 2, rule=REFUSE)
+    assert found.signals.shape == (3, 125)
+    np.testing.assert_array_equal(found.signals[:, 0], [0, 125, 250])
+
+
 def test_windows_that_touch_a_gap_are_left_out_or_refused(tmp_path):
     signal = np.arange(500.0)
     signal[210:213] = np.nan
