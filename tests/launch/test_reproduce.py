@@ -28,10 +28,10 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _run(cache: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
-    # One device, and programs that several directions share are compiled once.
+    # One device; programs are compiled quickly, and once if several directions share them.
     environment = {
         **os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
     }
     return subprocess.run(
         [sys.executable, "-m", "launch.reproduce", *flags], cwd=_ROOT, text=True,
