@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from jaxbridge.report.scan_text import FEW_SUBJECTS
+
 
 def score(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """Returns 0.876 (0.851 to 0.902), or the value alone."""
@@ -12,6 +14,16 @@ def score(value: float, low: float = math.nan, high: float = math.nan) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{value:.3f}"
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def few(subjects: int) -> str:
+    """Returns what to think of intervals over so few people; empty where they are enough."""
+    if subjects >= FEW_SUBJECTS:
+        return ""
+    return (
+        f"Only {subjects} test subjects: take the intervals as a hint; with few people they are too "
+        "narrow."
+    )
 
 
 def seconds(value: float) -> str:

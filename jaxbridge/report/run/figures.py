@@ -33,7 +33,7 @@ def curves_figure(curves: Mapping[str, Sequence[Epoch]], loss: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(loss)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

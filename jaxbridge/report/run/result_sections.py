@@ -47,6 +47,9 @@ def results(run: RunContents) -> Section | None:
             "the new signal's own labels on the layer that the bridge reads."
         ),
     ]
+    subjects = len({name for found in run.predictions.values() for name in found.subjects})
+    if intervals and (advice := words.few(subjects)):
+        blocks.append(Text(advice))
     return Section("results", "Results", blocks)
 
 

@@ -120,7 +120,10 @@ class PartSections:
             "Scores on test windows, with 95 % intervals over subjects",
             ["method", "trained parameters", *_METRICS.values()], rows,
         )
-        return self._section("scores", "Scores", [Side(pictures), table])
+        advice = words.few(len(self.part.subjects))
+        return self._section(
+            "scores", "Scores", [Side(pictures), table, *([Text(advice)] if advice else [])]
+        )
 
     def _compared(self) -> Section | None:
         if not self.baselines:

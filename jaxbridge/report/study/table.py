@@ -42,6 +42,11 @@ class Part(NamedTuple):
         cells = (_CELL.fullmatch(row["metric"]) for row in self.rows)
         return 1 + max((int(cell.group(1)) for cell in cells if cell), default=1)
 
+    @property
+    def subjects(self) -> set[str]:
+        """Names of the test subjects."""
+        return {row["subject"] for row in self.rows} - {""}
+
     def summary(self, method: str) -> dict[str, Interval]:
         """Returns metric -> mean over seeds and folds, with its interval (NaN where there is none)."""
         return {

@@ -108,6 +108,12 @@ def test_costs_and_the_varied_axis(made):
     ]
 
 
+def test_few_subjects_are_told(made, tmp_path):
+    assert "Only 6 test subjects" in made[2].text
+    write_study(tmp_path, people=10, curves=False, costs=False)
+    assert "test subjects:" not in study_page.write(tmp_path).read_text(encoding="utf-8")
+
+
 def test_names_are_escaped_and_the_command_is_whole(made):
     _, _, page = made
     assert "co" not in {tag for tag, _ in page.tags}
