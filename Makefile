@@ -14,8 +14,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 quickstart: $(VENV)/installed
 	$(RUN) -m launch.quickstart --out=runs/quickstart
 
+# The quick tests; MARKERS= (empty) runs all of them, as CI does.
+MARKERS ?= not slow
 test: $(VENV)/installed-torch
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile -m "$(MARKERS)"
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
