@@ -19,6 +19,7 @@ RANKS, PROTOTYPES = (2, 8, 32), (5, 20, 80)
 FRACTIONS = (1.0, 0.5, 0.2, 0.05)
 SHIFTS_S = (0.0, 0.25, 0.5, 1.0, 2.0)
 SNRS_DB = (20.0, 10.0, 0.0, -10.0)
+LOGIT_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 UNPAIRED = (0.1, 0.25, 0.5, 0.75, 0.9)
 _PLACES = ("first", "middle", "last")
 
@@ -123,6 +124,21 @@ def _loss(setup: Setup) -> Study:
     )
 
 
+def _logits(setup: Setup) -> Study:
+    base = setup.settings.bridge
+    variations = [
+        _bridge(
+            f"logit weight {weight:g}", dataclasses.replace(base, logit_weight=weight),
+            {"logit weight": weight},
+        )
+        for weight in LOGIT_WEIGHTS
+    ]
+    return Study(
+        "logits", "The teacher's soft pseudo-labels in the loss, beside its features", variations,
+        [Axis("logit weight")], baselines=["logit weight 0"],
+    )
+
+
 def _pairs(setup: Setup, compared: Sequence[Method]) -> Study:
     variations = [
         Variation(
@@ -217,6 +233,7 @@ def _as_many_steps(method: Method, fraction: float, setup: Setup) -> Method:
 _OF_METHODS = ("methods", "pairs", "misalignment", "noise", "encoder_size", "unpaired")
 _STUDIES: dict[str, Callable[..., Study]] = {
     "methods": _methods, "positions": _positions, "rank_prototypes": _rank_prototypes,
-    "prototypes": _prototypes, "loss": _loss, "pairs": _pairs, "misalignment": _misalignment,
-    "noise": _noise, "encoder_size": _encoder_size, "unpaired": _unpaired,
+    "prototypes": _prototypes, "loss": _loss, "logits": _logits, "pairs": _pairs,
+    "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
+    "unpaired": _unpaired,
 }

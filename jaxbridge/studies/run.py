@@ -58,10 +58,17 @@ def run_study(
     _log.info("study %s: %d jobs, %d of them done before", study.name, len(jobs), len(jobs) - len(todo))
     errors: list[Exception] = []
     try:
-        for case, group in itertools.groupby(todo, key=lambda job: job.case):
+        for i, (case, group) in enumerate(itertools.groupby(todo, key=lambda job: job.case)):
+            if i:
+                # Every fit compiled programs of its own, which would be kept.
+                jax.clear_caches()
+                gc.collect()
             errors += _run_case(case, list(group), setup, prepared)
             write_results(study, setup, seeds, jobs, command)
-    finally:
+    except BaseException:
+        write_results(study, setup, seeds, jobs, command)
+        raise
+    if not todo:
         write_results(study, setup, seeds, jobs, command)
     if errors and not any(job.done() for job in jobs) and isinstance(errors[0], InputError):
         raise errors[0]
@@ -93,10 +100,6 @@ def _run_job(job: Job, data: StudyData, setup: Setup) -> list[Exception]:
         job.run(data, setup)
     except Exception as error:
         return _fail([job], error)
-    finally:
-        # Every fit compiles programs of its own, which would be kept.
-        jax.clear_caches()
-        gc.collect()
     return []
 
 

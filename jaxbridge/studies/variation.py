@@ -104,7 +104,4 @@ class Study:
         if not kept:
             names = "; ".join(v.name for v in self.variations)
             raise InputError(f"no variation is named {' or '.join(words)}; there are {names}.")
-        names = [v.name for v in kept]
-        return dataclasses.replace(
-            self, variations=kept, baselines=[b for b in self.baselines if b in names]
-        )
+        return dataclasses.replace(self, variations=kept)

@@ -10,8 +10,7 @@ from jaxbridge.studies import Setup
 from tests.jaxbridge.methods import toy_study
 
 SETTINGS = dataclasses.replace(
-    toy_study.SETTINGS, position=None,
-    head=dataclasses.replace(toy_study.SETTINGS.head, epochs=10),
+    toy_study.SETTINGS, head=dataclasses.replace(toy_study.SETTINGS.head, epochs=10),
     bridge=dataclasses.replace(toy_study.SETTINGS.bridge, epochs=2),
 )
 

@@ -1,0 +1,100 @@
+"""A miniature of every study on toy encoders, and what its variations are."""
+
+import csv
+import dataclasses
+import json
+
+import pytest
+
+from jaxbridge import methods
+from jaxbridge.methods import Bridge
+from jaxbridge.studies import catalogue, run_study
+from model_ports.errors import InputError
+from tests.jaxbridge.studies import toy_setup
+
+# A few of each study; all variations of a kind differ in numbers alone. Every method runs in
+# tests/jaxbridge/methods.
+_SOME = {
+    "methods": ["linear", "random"], "positions": ["two-stage", "first to last"],
+    "rank_prototypes": ["rank 2, 5 "], "prototypes": ["real"], "loss": ["mse, bridge"],
+    "logits": ["weight 10"],
+    "pairs": ["linear stitching", "bridge, 20 %"], "misalignment": ["stitching, 0"],
+    "noise": ["stitching, 10", "stitching, 0"], "encoder_size": ["stitching"],
+    "unpaired": ["stitching, 25 %", "stitching, 0 %"],
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.mark.parametrize("name", catalogue.available())
+def test_a_miniature_of_every_study(name, prepared, tmp_path):
+    setup = toy_setup.setup()
+    study = catalogue.study(name, setup).only(_SOME[name])
+    assert run_study(study, setup, tmp_path / "study", [0], prepared=prepared) == []
+    with (tmp_path / "study" / "results.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if r["metric"] == "accuracy" and not r["subject"]]
+    assert {r["method"] for r in rows if r["seed"]} == {v.name for v in study.variations}
+    assert all(0 <= float(r["value"]) <= 1 for r in rows)
+    about = json.loads((tmp_path / "study" / "study.json").read_text())
+    if "axis" in about:
+        points = about["axis"]["points"]
+        assert set(points) == {v.name for v in study.variations}
+        assert all(isinstance(point["x"], (int, float)) for point in points.values())
+
+
+def test_the_two_other_searches_find_positions_that_exist(prepared, tmp_path):
+    setup = toy_setup.setup()
+    data = setup.prepare(next(iter(setup.cases([0]))), "", prepared)
+    found = {}
+    for variation in catalogue.study("positions", setup).only(["joint", "exhaustive"]).variations:
+        details = variation.method.fit(data, 0).details
+        found[variation.name] = details
+        m, l = details["position"]  # noqa: E741
+        assert 0 <= m < 2 and 0 <= l <= 2
+    agreement = found["exhaustive"]["agreement"]
+    m, l = found["exhaustive"]["position"]  # noqa: E741
+    assert agreement[m][l] == max(max(row) for row in agreement)
+
+
+def test_fewer_pairs_take_as_many_steps():
+    setup = toy_setup.setup()
+    study = catalogue.study("pairs", setup, ["bridge", "KD", "CORAL"])
+    found = {v.name: v for v in study.variations}
+    assert len(found) == 12
+    usual = setup.settings.bridge.epochs
+    few = found["bridge, 5 % of pairs"]
+    assert few.method.settings.epochs == 20 * usual and few.change.fraction == 0.05
+    assert found["KD, 20 % of pairs"].method.optimisation.epochs == 5 * usual
+    assert found["CORAL, 5 % of pairs"].method == methods.method("CORAL")
+
+
+def test_what_a_study_varies_is_in_its_settings():
+    setup = toy_setup.setup()
+    grid = catalogue.study("rank_prototypes", setup)
+    for v in grid.variations:
+        assert (v.method.settings.rank, v.method.settings.num_prototypes) == (
+            v.values["rank"], v.values["prototypes"]
+        )
+    assert len({v.group for v in grid.variations}) == len(catalogue.PROTOTYPES)
+    for v in catalogue.study("loss", setup).variations:
+        assert v.method.settings.location == v.values["location"].replace(" ", "_")
+        assert v.method.settings.loss == v.values["loss"]
+    every = catalogue.study("methods", setup)
+    assert [v.name for v in every.variations] == list(methods.available())
+    assert "KD" in every.baselines and "oracle" not in every.baselines
+    assert not any(isinstance(methods.method(b), Bridge) for b in every.baselines)
+
+
+def test_refusals():
+    setup = toy_setup.setup()
+    with pytest.raises(InputError, match="no study 'colour'"):
+        catalogue.study("colour", setup)
+    with pytest.raises(InputError, match="of the bridge alone"):
+        catalogue.study("loss", setup, ["KD"])
+    with pytest.raises(InputError, match="no method 'magic'"):
+        catalogue.study("noise", setup, ["magic"])
+    with pytest.raises(InputError, match="no sizes"):
+        catalogue.study("encoder_size", dataclasses.replace(setup, sizes=()))

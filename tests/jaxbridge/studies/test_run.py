@@ -1,0 +1,181 @@
+"""A study is a queue: each job runs once, a kill or a failure costs one job, results add up."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from jaxbridge import methods
+from jaxbridge.methods import Fitted, Procrustes, StudyData
+from jaxbridge.statistics.confusion import balanced_accuracy
+from jaxbridge.studies import Study, Variation, run_study
+from jaxbridge.studies.changes import PairFraction
+from model_ports.errors import InputError
+from tests.jaxbridge.studies import toy_setup
+
+_FITS: list[tuple[str, int]] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Noted(Procrustes):
+    """Procrustes, which notes that it was fitted, after whatever `trap` holds was raised."""
+
+    name: str = "noted"
+
+    def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
+        if _TRAP and _TRAP[0][:2] == (self.name, seed):
+            raise _TRAP.pop()[2]
+        _FITS.append((self.name, seed))
+        return super()._fit(data, seed, folder)
+
+
+_TRAP: list[tuple[str, int, BaseException]] = []
+_PREPARED: list[pathlib.Path] = []
+
+
+def _study() -> Study:
+    return Study(
+        "toy", "Toy", [Variation(name, Noted(name)) for name in ("one", "two", "three")],
+        baselines=["one"], averages=["two"],
+    )
+
+
+def _run(out: pathlib.Path, seeds=(0, 1), study=None, **changes) -> list:
+    _FITS.clear()
+    prepared = out.parent / "prepared" if changes else _PREPARED[0]
+    return run_study(
+        study or _study(), toy_setup.setup(**changes), out, seeds, prepared=prepared, command="here",
+    )
+
+
+def _table(out: pathlib.Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def _scores(out: pathlib.Path) -> dict:
+    return {
+        tuple(row[k] for k in ("method", "seed", "fold", "subject", "metric")): row["value"]
+        for row in _table(out)
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared(tmp_path_factory):
+    _PREPARED[:] = [tmp_path_factory.mktemp("prepared")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> pathlib.Path:
+    out = tmp_path_factory.mktemp("study") / "whole"
+    for seeds in ((0,), (0, 1)):
+        assert _run(out, seeds) == []
+        assert _FITS == [(name, seeds[-1]) for name in ("one", "two", "three")]
+    return out
+
+
+def test_the_table_is_what_the_predictions_say(finished):
+    found = _scores(finished)
+    for seed in (0, 1):
+        with np.load(finished / "jobs" / "two" / f"seed_{seed}_fold_0" / "predictions.npz") as kept:
+            confusion = np.zeros((2, 2))
+            np.add.at(confusion, (kept["labels"], kept["logits"].argmax(axis=1)), 1)
+            assert sorted(set(kept["subjects"])) == [f"{seed}/S{i}" for i in range(12, 16)]
+        value = found["two", str(seed), "0", "", "balanced_accuracy"]
+        assert float(value) == pytest.approx(balanced_accuracy(confusion))
+    of_seeds = [float(found["two", str(seed), "0", "", "balanced_accuracy"]) for seed in (0, 1)]
+    # Other seeds' people are others.
+    mean = [r for r in _table(finished) if (r["method"], r["seed"], r["subject"]) == ("two", "", "")]
+    mean = next(r for r in mean if r["metric"] == "balanced_accuracy")
+    assert float(mean["value"]) == pytest.approx(np.mean(of_seeds))
+    assert float(mean["low"]) <= float(mean["value"]) <= float(mean["high"])
+    about = json.loads((finished / "study.json").read_text())
+    assert about["missing"] == 0 and about["failed"] == [] and about["command"] == "here"
+    assert about["settings"]["seeds"] == [0, 1] and about["baselines"] == ["one"]
+
+
+def test_what_is_done_is_not_done_again(finished):
+    before = _scores(finished)
+    (finished / "results.csv").unlink()
+    _run(finished)
+    assert _FITS == [] and _scores(finished) == before
+
+
+def test_a_killed_study_goes_on(finished, tmp_path):
+    out = tmp_path / "killed"
+    _TRAP.append(("two", 0, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        _run(out, seeds=(0,))
+    about = json.loads((out / "study.json").read_text())
+    assert about["missing"] == 2 and "2 jobs have not been run" in about["notes"][0]
+    assert _run(out, seeds=(0,)) == [] and _FITS == [("two", 0), ("three", 0)]
+    wanted = _scores(finished)
+    mine = {key: value for key, value in _scores(out).items() if key[1] == "0"}
+    assert mine and all(wanted[key] == value for key, value in mine.items())
+
+
+def test_a_failed_job_is_told_of_and_tried_again(tmp_path):
+    out = tmp_path / "study"
+    _TRAP.append(("two", 0, ValueError("no luck")))
+    failed = _run(out, seeds=(0,))
+    assert [job.variation.name for job in failed] == ["two"]
+    assert _FITS == [("one", 0), ("three", 0)]
+    about = json.loads((out / "study.json").read_text())
+    assert about["failed"] == [
+        {"variation": "two", "seed": 0, "fold": 0, "error": "ValueError: no luck"}
+    ]
+    assert _run(out, seeds=(0,)) == [] and _FITS == [("two", 0)]
+    assert json.loads((out / "study.json").read_text())["failed"] == []
+
+
+def test_bad_input_that_fails_everything_is_raised(tmp_path):
+    def windows(seed, folder):
+        raise InputError("no such people")
+
+    with pytest.raises(InputError, match="no such people"):
+        _run(tmp_path / "study", windows=windows)
+
+
+def test_other_settings_need_another_folder(finished):
+    with pytest.raises(InputError, match="other settings"):
+        _run(finished, study=dataclasses.replace(_study(), name="other"))
+    other = dataclasses.replace(_study(), variations=[
+        Variation("one", Noted("one"), PairFraction(0.5))
+    ])
+    with pytest.raises(InputError, match="other settings"):
+        _run(finished, study=other)
+
+
+def test_folds_test_every_subject_once(tmp_path):
+    study = dataclasses.replace(_study(), variations=[Variation("one", Noted("one"))])
+    assert _run(tmp_path / "study", seeds=(0,), study=study, folds=2, same_people=True) == []
+    tested = [
+        row["subject"] for row in _table(tmp_path / "study")
+        if row["metric"] == "accuracy" and row["subject"]
+    ]
+    assert sorted(tested) == [f"S{i:02d}" for i in range(16)]
+
+
+def test_a_group_can_count_as_one(tmp_path):
+    study = Study(
+        "toy", "Toy",
+        [Variation(n, methods.method(n), group="both") for n in ("Procrustes", "random bridge")],
+        averages=["both"],
+    )
+    out = tmp_path / "study"
+    assert _run(out, seeds=(0,), study=study) == []
+    found = _scores(out)
+    mean = found["both, mean of 2", "", "", "", "accuracy"]
+    own = [float(found[n, "0", "0", "", "accuracy"]) for n in ("Procrustes", "random bridge")]
+    assert float(mean) == pytest.approx(np.mean(own)) and own[0] != own[1]
+
+
+def test_names_that_would_share_a_folder_are_refused():
+    with pytest.raises(InputError, match="named alike"):
+        Study("toy", "Toy", [Variation("a, b", Procrustes()), Variation("a b", Procrustes())])
+    with pytest.raises(InputError, match="one; two; three"):
+        _study().only(["four"])
+    assert [v.name for v in _study().only(["o"]).variations] == ["one", "two"]
