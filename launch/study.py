@@ -15,6 +15,7 @@ import jax
 from absl import flags
 
 from jaxbridge import methods
+from jaxbridge.report import study_page
 from jaxbridge.run_folder import read_json
 from jaxbridge.studies import catalogue, run_study
 from launch.dataset import DATA
@@ -61,7 +62,8 @@ def main() -> None:
         study, setup, out, parsed_seeds(), prepared=prepared,
         command=shlex.join(["python", "-m", "launch.study", *sys.argv[1:]]),
     )
-    print(f"Table: {out / 'results.csv'}")
+    if (out / "results.csv").exists():
+        print(f"Table: {out / 'results.csv'}\nPage: {study_page.write(out)}")
     if failed:
         for failure in read_json(out / "study.json")["failed"]:
             print("failed: {variation}, seed {seed}, fold {fold}: {error}".format(**failure))

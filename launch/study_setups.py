@@ -6,19 +6,19 @@ that train the whole new encoder included, can be fitted many times on a CPU.
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
+from jaxbridge import TransferSettings
 from jaxbridge.data import simulation
 from jaxbridge.data.preparation import prepare
 from jaxbridge.studies import Setup
 from launch.dataset import DATASET, eeg_leads, prepared
+from launch.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
 from model_ports.errors import InputError
 
-HEAD = HeadSettings(unfrozen=True, learning_rate=5e-4, epochs=6, batch_size=32)
-BRIDGE = BridgeSettings(rank=8, num_prototypes=20, learning_rate=3e-3, epochs=40, batch_size=16)
 SIZES = ("small", "base", "large")
 """Of HuBERT-ECG, as published."""
 
@@ -90,12 +90,6 @@ def _simulated(people: simulation.Simulated, folder: pathlib.Path):
     return prepare(folder, people, people.split, workers=0)[0]
 
 
-def _encoders(seed: int, size: str, leads) -> tuple[mp.Encoder, mp.Encoder]:
-    old = mp.create("labram", rngs=nnx.Rngs(seed), leads=tuple(leads), depth=3, mlp_features=400)
-    if size:
-        return old, mp.create(f"hubert_ecg_{size}", rngs=nnx.Rngs(1000 + seed))
-    new = mp.create(
-        "hubert_ecg_small", rngs=nnx.Rngs(1000 + seed), depth=4, features=256, num_heads=4,
-        mlp_features=1024, conv_channels=(256,) * 5, position_kernel=32, position_groups=4,
-    )
-    return old, new
+def _encoders(seed: int, size: str, leads: Sequence[str]) -> tuple[mp.Encoder, mp.Encoder]:
+    new = mp.create(f"hubert_ecg_{size}", rngs=nnx.Rngs(1000 + seed)) if size else hubert_ecg(seed)
+    return labram(seed, leads), new
