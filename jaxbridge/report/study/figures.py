@@ -33,7 +33,7 @@ def bars_figure(
         kind = _kind(method, baselines, controls)
         axes.barh(i, value, height=0.62, label=kind, **_look(kind))
         if math.isfinite(low):
-            axes.plot([low, high], [i, i], color=INK, linewidth=1.4, solid_capstyle="butt")
+            axes.plot([low, high], [i, i], color=INK, linewidth=1.4, label="95 % interval")
             axes.plot([low, high], [i, i], "|", color=INK, markersize=7)
         if len(runs[method]) > 1:
             axes.plot(
@@ -43,7 +43,7 @@ def bars_figure(
     axes.axvline(chance, color=MUTED, linestyle=":", linewidth=1, label="chance")
     axes.set_yticks(range(len(found)), list(found))
     highest = max(np.nanmax([v.value, v.high]) for v in found.values())
-    axes.set(xlim=(0, min(1, highest * 1.06 + 0.01)), xlabel=f"{_SCORE} (line: 95 % interval)")
+    axes.set(xlim=(0, min(1, highest * 1.06 + 0.01)), xlabel=_SCORE)
     _legend(figure, axes)
     return figure
 

@@ -64,10 +64,11 @@ class PartSections:
     @functools.cached_property
     def comparisons(self) -> list[Comparison]:
         try:
-            return self.part.comparisons(self.baselines, self.controls)
+            found, self.left_out = self.part.comparisons(self.baselines, self.controls)
         except InputError as error:
             self.why_not = str(error)
             return []
+        return found
 
     def sections(self) -> list[Section]:
         found = (self._scores(), self._compared(), self._varied(), self._cost(), self._calibration())
@@ -150,6 +151,8 @@ class PartSections:
                 f"favours it. Holm: corrected for {len(rows)} comparisons. With n subjects Wilcoxon's "
                 "p cannot fall below 2 / 2^n."
             ),
+            *([Text(f"Not compared, for want of a seed or fold: {', '.join(self.left_out)}.")]
+              if self.left_out else []),
         ])
 
     def _varied(self) -> Section | None:

@@ -84,16 +84,21 @@ class Part(NamedTuple):
 
     def comparisons(
         self, baselines: Collection[str], controls: Collection[str]
-    ) -> list[Comparison]:
+    ) -> tuple[list[Comparison], list[str]]:
         """Compares the methods that are no controls with the best baseline, from subjects' counts.
+
+        Returns:
+            The comparisons, and the methods left out since a seed or fold of theirs is missing.
 
         Raises:
             InputError: see `against_best`.
         """
-        compared = [m for m in self.methods if m not in controls]
-        return against_best(
-            {m: self._predictions(m) for m in compared}, [b for b in baselines if b in compared]
-        )
+        # Averages over methods have no counts.
+        found = {m: runs for m in self.methods if m not in controls and (runs := self._predictions(m))}
+        most = {(run.seed, run.fold) for runs in found.values() for run in runs}
+        whole = {m: runs for m, runs in found.items() if len(runs) == len(most)}
+        compared = against_best(whole, [b for b in baselines if b in whole])
+        return compared, [m for m in found if m not in whole]
 
     def _pooled(self, method: str) -> list[dict[str, str]]:
         return [

@@ -130,20 +130,40 @@ def test_two_data_sets_without_curves_costs_and_axis(tmp_path):
     ]
 
 
-def test_why_there_is_no_comparison_is_said(tmp_path):
-    write_study(tmp_path, people=6, curves=False)
-    rows = _table(tmp_path)
-    # Another subject of one method only: nothing is paired any more.
-    for row in rows:
-        if row["method"] == "bridge" and row["subject"] == "P00":
-            row["subject"] = "P99"
-    with (tmp_path / "results.csv").open("w", newline="") as file:
+def _rewrite(folder, keep):
+    """Writes the rows again for which `keep(row)` is true; it may change them."""
+    rows = _table(folder)
+    with (folder / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row for row in rows if keep(row))
+
+
+def test_why_there_is_no_comparison_is_said(tmp_path):
+    write_study(tmp_path, curves=False)
+
+    def other_people(row):
+        if row["method"] == "bridge" and row["subject"] == "P00":
+            row["subject"] = "P99"
+        return True
+
+    _rewrite(tmp_path, other_people)
     page = check_page(study_page.write(tmp_path).read_text(encoding="utf-8"))
     assert "No comparison: " in page.text and "not of the same seeds, folds and windows" in page.text
     assert not (tmp_path / "comparisons.csv").exists()
+
+
+def test_methods_without_every_seed_are_not_compared(tmp_path):
+    runs = write_study(tmp_path, curves=False, costs=False)
+    _rewrite(tmp_path, lambda row: (
+        not (row["method"] == "bridge, 20 %" and row["seed"] == "1")
+        and not (row["method"] == "stitching" and row["seed"])
+    ))
+    page = check_page(study_page.write(tmp_path).read_text(encoding="utf-8"))
+    assert "for want of a seed or fold: bridge, 20 %." in page.text
+    wanted, = against_best({m: runs[m] for m in ("bridge", "KD & <co>")}, ["KD & <co>"])
+    row, = page.table("Balanced accuracy minus that of KD & <co>")[1:]
+    assert row[:2] == ["bridge", f"{wanted.difference:+.3f}"]
 
 
 @pytest.mark.parametrize(("break_it", "message"), [
