@@ -27,7 +27,7 @@ from launch.study_encoders import study_encoder
 from model_ports.errors import InputError
 
 # Method -> its name in report/predictions.npz.
-_METHODS = {
+METHODS = {
     "teacher": "teacher", "bridge": "bridge", "bridge, shuffled pairs": "shuffled",
     "oracle": "oracle",
 }
@@ -85,8 +85,8 @@ class Reproduction:
             raise InputError("folds are of subjects: leave out --split, or give --split=subject.")
         store = self._all_windows()
         folds = subject_folds(store.subjects, count, seed=seed)
-        pooled: dict[str, list[Predictions]] = {method: [] for method in _METHODS}
-        parameters: dict[str, list[int]] = {method: [] for method in _METHODS}
+        pooled: dict[str, list[Predictions]] = {method: [] for method in METHODS}
+        parameters: dict[str, list[int]] = {method: [] for method in METHODS}
         for i, fold in enumerate(folds):
             _log.info("--- fold %d of %d", i + 1, count)
             folder = self.out / f"seed_{seed}" / f"fold_{i}" / "run"
@@ -94,7 +94,7 @@ class Reproduction:
             with np.load(folder / "report" / "predictions.npz") as arrays:
                 found = dict(arrays)
             tested = found["windows_test"]
-            for method, name in _METHODS.items():
+            for method, name in METHODS.items():
                 predicted = np.eye(len(store.class_names))[found[f"{name}_test"]]
                 pooled[method].append(Predictions(
                     predicted, store.labels[tested], store.subjects[tested], seed, i

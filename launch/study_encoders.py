@@ -17,7 +17,7 @@ _HUBERT = {
 }
 # The same families, small: for windows of 10 s at most where a table fixes their length.
 SMALL: dict[str, dict[str, Any]] = {
-    "labram": {"depth": 2, "mlp_features": 32, "layer_scale": 1.0},
+    "labram": {"depth": 1, "mlp_features": 32, "layer_scale": 1.0},
     "hubert_ecg_small": _HUBERT,
     "hubert_ecg_base": _HUBERT,
     "hubert_ecg_large": _HUBERT,

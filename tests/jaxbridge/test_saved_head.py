@@ -90,34 +90,27 @@ def test_damage_is_named(frozen, tmp_path):
         load_head(folder, old)
 
 
-def test_a_run_goes_on_from_it_as_if_it_had_fitted_it(frozen, tmp_path):
+def test_a_run_goes_on_from_it(frozen, tmp_path):
     settings = TransferSettings(
-        "eeg", "ecg", position=(1, 1), head=dataclasses.replace(_FROZEN, epochs=1),
+        "eeg", "ecg", position=(1, 1),
         bridge=BridgeSettings(rank=2, num_prototypes=3, epochs=2, batch_size=8),
     )
     old, new = tiny.encoders()
-    given = transfer(
-        tiny.windows(), old, new, settings, out=tmp_path / "given",
-        head=load_head(frozen.folder, old),
-    )
-    assert not (tmp_path / "given" / "teacher").exists()
-    whole = transfer(
-        tiny.windows(), old, new, dataclasses.replace(settings, head=_FROZEN), out=tmp_path / "whole"
-    )
-    assert given.metrics == whole.metrics
-    with np.load(tmp_path / "given" / "report" / "predictions.npz") as found:
-        test = tiny.windows().indices("test")
-        np.testing.assert_array_equal(found["windows_test"], test)
-        logits = np.asarray(given.model(tiny.windows().read("ecg", test)))
-        np.testing.assert_array_equal(found["bridge_test"], logits.argmax(axis=1))
-    # Up to the bridge: the same bridge, no controls, no metrics.
-    short = transfer(
-        tiny.windows(), old, new, settings, out=tmp_path / "short", until="bridge",
-        head=load_head(frozen.folder, old),
-    )
-    assert short.metrics == [] and not (tmp_path / "short" / "controls").exists()
-    read = from_pretrained(tmp_path / "short" / "pretrained", old=old, new=new)
+    given = {"out": tmp_path / "run", "head": load_head(frozen.folder, old)}
+    # Up to the bridge: no controls, no metrics; then the rest, in the same folder.
+    short = transfer(tiny.windows(), old, new, settings, until="bridge", **given)
+    assert short.metrics == [] and not (tmp_path / "run" / "controls").exists()
+    whole = transfer(tiny.windows(), old, new, settings, **given)
+    assert not (tmp_path / "run" / "teacher").exists()
+    teacher = {r["split"]: r["confusion"] for r in whole.metrics if r["method"] == "teacher"}
+    assert teacher == {row["split"]: row["confusion"] for row in frozen.metrics}
+    test = tiny.windows().indices("test")
     x = tiny.windows().read("ecg", test)
+    logits = np.asarray(whole.model(x))
+    with np.load(tmp_path / "run" / "report" / "predictions.npz") as found:
+        np.testing.assert_array_equal(found["windows_test"], test)
+        np.testing.assert_array_equal(found["bridge_test"], logits.argmax(axis=1))
+    read = from_pretrained(tmp_path / "run" / "pretrained", old=old, new=new)
     np.testing.assert_array_equal(np.asarray(read(x)), logits)
 
 

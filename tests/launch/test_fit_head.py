@@ -19,7 +19,8 @@ _ROOT = pathlib.Path(__file__).parents[2]
 def _run(script: str, *flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", f"launch.{script}", *flags], cwd=_ROOT, text=True,
-        capture_output=True, check=False, env={**os.environ, "XLA_FLAGS": ""},
+        capture_output=True, check=False,
+        env={**os.environ, "XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
     )
 
 
@@ -44,16 +45,13 @@ def given(tmp_path_factory) -> list[str]:
 def test_head_then_bridge_then_the_rest(given, tmp_path):
     head, out = tmp_path / "head", tmp_path / "run"
     preset = ["--preset=isruc_eeg2ecg", "--head_epochs=3"]
-    done = _run("fit_head", *given[:2], *preset, f"--out={head}", "--seeds=0,1")
+    done = _run("fit_head", *given[:2], *preset, f"--out={head}", "--seeds=1")
     assert done.returncode == 0, done.stderr
     assert "val\n" in done.stdout and "test\n" in done.stdout
     saved = head / "seed_1" / "run" / "head" / "pretrained"
     settings = json.loads((saved / "config.json").read_text())["settings"]
     assert settings["learning_rate"] == 5e-4 and settings["epochs"] == 3  # preset, flag
     assert settings["class_weights"] == [1 / 4687, 1 / 14550] and settings["batch_size"] == 64
-    again = _run("fit_head", *given[:2], *preset, f"--out={head}", "--seeds=0,1")
-    assert again.stderr.count("done before, kept") == 4
-
     bridge = [f"--head={head}/seed_{{seed}}/run/head/pretrained", "--position=1,1", "--rank=2",
               "--prototypes=3", "--epochs=2", "--batch_size=8", "--seeds=1", f"--out={out}"]
     done = _run("train", *given, *bridge)

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import BridgeSettings, HeadSettings
+from jaxbridge import TransferResult
 from launch import reproduction
 from launch.data_sets import DATA_SETS, opened
 from launch.directions import ALL, DIRECTIONS, EEGMAT, VARIANTS, direction
@@ -69,8 +69,6 @@ def test_the_six_directions_on_simulated_files(tmp_path):
 @pytest.mark.parametrize(("flags", "message"), [
     (["--direction=wesad_ppg2ecg"], "--data is not given.*S2/S2.pkl"),
     (["--direction=isruc_eeg2ecg", "--data=/nowhere"], "needs the pretrained weights of labram and"),
-    (["--direction=eegmat_eeg2ecg", "--simulate"], "eegmat is not simulated"),
-    (["--direction=wesad_ecg2eeg", "--simulate"], "no direction 'wesad_ecg2eeg'"),
 ])
 def test_refusals(tmp_path, flags, message):
     refused = _run(tmp_path, *flags, f"--out={tmp_path / 'out'}")
@@ -88,43 +86,49 @@ def eegmat(tmp_path_factory) -> pathlib.Path:
 
 
 def test_folds_test_everybody_once_and_pool(eegmat, tmp_path, monkeypatch):
-    """With small encoders and 3 leads, which is all that differs from `--direction=eegmat_eeg2ecg`."""
-    monkeypatch.setattr(
-        reproduction, "study_encoder",
-        lambda name, leads, **given: study_encoder(name, leads, **given | {"small": True}),
-    )
     monkeypatch.setattr(
         reproduction, "opened",
         lambda *given, **options: opened(*given, **options, eeg_leads=("F3", "C3"), window_s=20.0),
     )
+    encoders, folds = [], []
+
+    def encoder(name, leads, **given):
+        encoders.append((name, tuple(leads), given["seed"], given["small"]))
+        return name
+
+    def transferred(windows, old, new, settings, *, out, head):
+        """In place of training: right for one class, and for the other in the first fold."""
+        folds.append(windows)
+        test = windows.indices("test")
+        right = windows.labels[test] if len(folds) == 1 else np.zeros(len(test), np.int64)
+        (out / "report").mkdir(parents=True)
+        names = ("teacher", "bridge", "shuffled", "oracle")
+        np.savez(out / "report" / "predictions.npz", windows_test=test,
+                 **{f"{name}_test": right for name in names})
+        rows = [{"method": name, "trainable_parameters": 5} for name in reproduction.METHODS]
+        return TransferResult(None, None, rows)
+
+    monkeypatch.setattr(reproduction, "study_encoder", encoder)
+    monkeypatch.setattr(reproduction, "transfer", transferred)
     found = Reproduction(
-        direction=dataclasses.replace(
-            EEGMAT["eegmat_eeg2ecg"], head=HeadSettings(epochs=2),
-            bridge=BridgeSettings(rank=2, num_prototypes=2, epochs=1, batch_size=4),
-            position=reproduction.Position(1, 1),
-        ),
-        data=str(eegmat), checkpoints=None, out=tmp_path / "out",
+        direction=EEGMAT["eegmat_eeg2ecg"], data=str(eegmat), checkpoints=None, out=tmp_path / "out",
     )
-    rows = found.folds(0, 2)
+    rows = found.folds(3, 2)
+    assert set(encoders) == {("labram", ("F3", "C3"), 3, False),
+                             ("hubert_ecg_small", ("ECG ECG",), 1003, False)}
+    tested = [set(fold.subjects[fold.indices("test")]) for fold in folds]
+    assert not tested[0] & tested[1] and len(tested[0] | tested[1]) == 8
+    for fold, test in zip(folds, tested, strict=True):
+        for other in ("train", "val", "pair"):
+            assert not test & set(fold.subjects[fold.indices(other)])
+        assert fold.metadata["split"]["rule"] == "subject"
     bridge = next(row for row in rows if row["method"] == "bridge")
-    assert bridge["windows"] == 8 * 2 * 3  # everybody, both classes, 3 windows
-    assert bridge["balanced_accuracy_low"] <= bridge["balanced_accuracy"]
-    assert bridge["balanced_accuracy"] <= bridge["balanced_accuracy_high"]
-    store = found._all_windows()
-    tested, right = [], []
-    for fold in range(2):
-        folder = tmp_path / "out" / "seed_0" / f"fold_{fold}" / "run" / "report"
-        with np.load(folder / "predictions.npz") as arrays:
-            tested.append(arrays["windows_test"])
-            right.append(arrays["bridge_test"] == store.labels[tested[-1]])
-            for other in ("train", "val"):
-                shared = set(store.subjects[arrays[f"windows_{other}"]]) & set(
-                    store.subjects[tested[-1]]
-                )
-                assert not shared
-    np.testing.assert_array_equal(np.sort(np.concatenate(tested)), np.arange(store.num_windows))
-    assert bridge["accuracy"] == pytest.approx(np.concatenate(right).mean())
-    assert "(" in text(beside_published(found.direction, summary([rows])), 1)
+    # Everybody, both classes, 5 windows of 20 s every 10 s; class 1 is right in 4 people of 8.
+    assert bridge["windows"] == 8 * 2 * 5 and bridge["trainable_parameters"] == 5
+    assert bridge["confusion"] == [[40, 0], [20, 20]]
+    assert bridge["balanced_accuracy"] == 0.75
+    assert 0.5 <= bridge["balanced_accuracy_low"] < 0.75 < bridge["balanced_accuracy_high"] <= 1
+    assert "75.00 (" in text(beside_published(found.direction, summary([rows])), 1)
     with pytest.raises(InputError, match="folds are of subjects"):
         dataclasses.replace(found, split="paper").folds(0, 2)
     with pytest.raises(InputError, match="2 to 8 folds"):
