@@ -29,12 +29,15 @@ _OUT = flags.DEFINE_string("out", None, "Folder of the study.", required=True)
 _FOLDS = flags.DEFINE_integer(
     "folds", 5, "Folds by subject, for recordings; simulated people have splits.", lower_bound=2
 )
-_METHODS = flags.DEFINE_list(
-    "methods", [],
-    "Names of methods, for studies that compare them; by default all in --study=methods, elsewhere "
-    f"{', '.join(catalogue.COMPARED)}. There are: {'; '.join(methods.available())}.",
+_METHODS = flags.DEFINE_string(
+    "methods", "",
+    "Names of methods between semicolons, for studies that compare them; by default all in "
+    f"--study=methods, elsewhere {'; '.join(catalogue.COMPARED)}. There are: "
+    f"{'; '.join(methods.available())}.",
 )
-_ONLY = flags.DEFINE_list("only", [], "Only variations whose name holds one of these words.")
+_ONLY = flags.DEFINE_string(
+    "only", "", "Only variations whose name holds one of these words, between semicolons."
+)
 _PREPARED = flags.DEFINE_string(
     "prepared", None, "Folder of windows, teachers and features, which studies on the same data may "
     "share, one at a time; by default within --out.",
@@ -44,15 +47,19 @@ _MINIATURE = flags.DEFINE_bool(
 )
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(";") if name.strip()]
+
+
 def main() -> None:
     out = pathlib.Path(_OUT.value)
     on_files = DATA.value not in (None, "simulation")
     if _MINIATURE.value and on_files:
         raise InputError("--miniature is simulated: leave out --data.")
     setup = miniature() if _MINIATURE.value else recorded(_FOLDS.value) if on_files else simulated()
-    study = catalogue.study(_STUDY.value, setup, _METHODS.value)
-    if _ONLY.value:
-        study = study.only(_ONLY.value)
+    study = catalogue.study(_STUDY.value, setup, _names(_METHODS.value))
+    if only := _names(_ONLY.value):
+        study = study.only(only)
     prepared = pathlib.Path(_PREPARED.value) if _PREPARED.value else out / "data"
     if jax.config.jax_compilation_cache_dir is None:
         # Jobs of one kind compile the same programs.

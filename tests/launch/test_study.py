@@ -13,7 +13,7 @@ def test_a_miniature_study_ends_with_a_page_and_is_kept(tmp_path):
     out = tmp_path / "study"
     flags = [
         "--study=misalignment", f"--out={out}", "--miniature", "--methods=linear stitching",
-        "--only=0 s,2 s",
+        "--only=0 s; 2 s",
     ]
     done = run("study", *flags)
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def test_a_miniature_study_ends_with_a_page_and_is_kept(tmp_path):
 
 
 def test_what_makes_no_sense_is_refused(tmp_path):
-    done = run("study", "--study=loss", f"--out={tmp_path}", "--miniature", "--methods=KD")
+    done = run("study", "--study=loss", f"--out={tmp_path}", "--miniature", "--methods=KD; oracle")
     assert done.returncode == 2
     assert "study loss is of the bridge alone" in done.stderr
     assert not list(tmp_path.iterdir())
