@@ -76,6 +76,7 @@ class Job(NamedTuple):
             setup: for the names of people.
         """
         started, folder = (time.monotonic(), time.process_time()), self._unfinished
+        resumed = (folder / "training").exists()
         folder.mkdir(parents=True, exist_ok=True)
         fitted = self.variation.method.fit(data, self.case.seed, folder=folder)
         test = data.windows.indices("test")
@@ -86,12 +87,14 @@ class Job(NamedTuple):
             np.array([setup.person(self.case, str(name)) for name in subjects[test]]),
             *self.case,
         ).save(folder / "predictions.npz")
+        if resumed:  # its clock began anew
+            fitted.wall_s = max(fitted.wall_s, fitted.epoch_s * len(fitted.curve))
         write_json(folder / "cost.json", fitted.cost(data).as_dict())
         if fitted.curve:
             write_curve(folder / "curve.csv", fitted.curve)
         write_json(folder / "details.json", {
             **fitted.details, "variation": self.variation.identity(),
-            "pairs": len(data.pair), "seconds": time.monotonic() - started[0],
+            "pairs": len(data.pair), "resumed": resumed, "seconds": time.monotonic() - started[0],
             "cpu_seconds": time.process_time() - started[1],
         })
         self.failure_file.unlink(missing_ok=True)

@@ -13,7 +13,9 @@ from jaxbridge.methods import Fitted, Procrustes, StudyData
 from jaxbridge.statistics.confusion import balanced_accuracy
 from jaxbridge.studies import Study, Variation, run_study
 from jaxbridge.studies.changes import PairFraction
+from jaxbridge.training.preemption import Preempted, Preemption
 from model_ports.errors import InputError
+from tests.jaxbridge.methods import toy_study
 from tests.jaxbridge.studies import toy_setup
 
 _FITS: list[tuple[str, int]] = []
@@ -179,3 +181,22 @@ def test_names_that_would_share_a_folder_are_refused():
     with pytest.raises(InputError, match="one; two; three"):
         _study().only(["four"])
     assert [v.name for v in _study().only(["o"]).variations] == ["one", "two"]
+
+
+def test_a_training_that_was_killed_goes_on_and_its_time_is_that_of_all_epochs(tmp_path, monkeypatch):
+    study = Study("toy", "Toy", [Variation("KD", toy_study.small("KD"))])
+    for name in ("whole", "killed"):
+        if name == "killed":
+            monkeypatch.setattr(Preemption, "reached", lambda self: True)
+            with pytest.raises(Preempted):
+                _run(tmp_path / name, seeds=(0,), study=study)
+            monkeypatch.undo()
+        assert _run(tmp_path / name, seeds=(0,), study=study) == []
+    assert _scores(tmp_path / "whole") == _scores(tmp_path / "killed")
+    job = tmp_path / "killed" / "jobs" / "KD" / "seed_0_fold_0"
+    assert json.loads((job / "details.json").read_text())["resumed"]
+    with (job / "curve.csv").open() as file:
+        epochs = len(list(csv.DictReader(file)))
+    cost = json.loads((job / "cost.json").read_text())
+    assert epochs == toy_setup.SETTINGS.bridge.epochs
+    assert not cost["wall_s"] < epochs * cost["epoch_s"]
