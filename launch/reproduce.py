@@ -5,6 +5,7 @@
     python -m launch.reproduce --direction=eegmat_eeg2ecg --data=EEGMAT --folds=5 --random_weights \
         --out=runs/eegmat
     python -m launch.reproduce --direction=six --simulate --out=runs/dry       minutes, no download
+    python -m launch.reproduce --direction=ai4pain --data=AI4PAIN --checkpoints=WEIGHTS --out=runs/pain
 
 WEIGHTS has a folder per encoder as launch.convert writes it, or published files. Settings are those of
 the released scripts, the split is the paper's; each seed splits and starts anew. --folds has every
@@ -20,6 +21,7 @@ from absl import flags
 
 from jaxbridge.data.splits import RULES
 from jaxbridge.run_folder import write_json, write_rows
+from launch import ai4pain_study
 from launch.data_sets import DATA_SETS
 from launch.directions import ALL, DIRECTIONS, Direction, direction
 from launch.published_table import beside_published, text
@@ -32,7 +34,8 @@ from model_ports.errors import InputError
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 _DIRECTION = flags.DEFINE_list(
-    "direction", None, f"Directions, or 'six' for those of the paper: {', '.join(ALL)}.", required=True
+    "direction", None, "Directions, or 'six' for those of the paper, or 'ai4pain' for fusions of "
+    f"Tiny-BioMoE's pictures: {', '.join(ALL)}.", required=True,
 )
 _DATA = flags.DEFINE_string("data", None, "Folder with the data set, in its published layout.")
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "Folder with the weights of the encoders.")
@@ -53,7 +56,11 @@ _WORKERS = flags.DEFINE_integer(
 
 
 def main() -> None:
-    seeds, found = parsed_seeds(), _directions()
+    seeds = parsed_seeds()
+    if ai4pain_study.NAME in _DIRECTION.value:
+        _ai4pain(seeds)
+        return
+    found = _directions()
     for each in found:
         _check(each)
         reproduction = Reproduction(
@@ -69,6 +76,24 @@ def main() -> None:
                 reproduction.folds(seed, _FOLDS.value) if _FOLDS.value else reproduction.seed(seed)
             )
         _tell(each, reproduction.out, per_seed)
+
+
+def _ai4pain(seeds: list[int]) -> None:
+    if len(_DIRECTION.value) > 1 or _FOLDS.value or _SCAN.value or _SPLIT.value:
+        raise InputError(
+            "ai4pain is no bridge's direction: it goes alone, without --folds, --scan and --split."
+        )
+    simulate, weights = _SIMULATE.value, _CHECKPOINTS.value
+    ai4pain_study.check(_DATA.value, weights, simulate=simulate, random=_RANDOM.value)
+    out = pathlib.Path(_OUT.value) / ai4pain_study.NAME
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        table = ai4pain_study.reproduce(
+            out, _DATA.value, weights, simulate=simulate, seeds=seeds, dtype=_DTYPE.value
+        )
+    print(f"\n{table}\n")
+    for condition in _conditions():
+        print(condition)
 
 
 def _directions() -> list[Direction]:

@@ -30,6 +30,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "features": (16, 32, 32), "time_span": 23, "attention_groups": 4, "num_windows": 13,
         "signal_depth": 1, "mlp_features": 32,
     },
+    "tiny_biomoe": {
+        "image_size": 64, "stem_features": 4, "spectral_features": (4, 4),
+        "attention_features": (4, 4), "attention_heads": (1, 1), "mlp_ratios": (1, 1, 1, 1),
+        "vit_features": (8, 8, 4), "vit_heads": (1, 1, 1), "key_features": 4, "window": 2,
+    },
 }
 _log = logging.getLogger("jaxbridge")
 

@@ -66,7 +66,22 @@ def test_the_six_directions_on_simulated_files(tmp_path):
         assert sum(splits[0]["confusion"][0]) > 0
 
 
+@pytest.mark.slow
+def test_ai4pain_on_simulated_files(tmp_path):
+    flags = ("--direction=ai4pain", "--simulate", f"--out={tmp_path / 'out'}")
+    done = _run(tmp_path / "cache", *flags)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out" / "ai4pain" / "table.json").read_text())
+    own = [row for row in rows if row["source"] == "this run"]
+    singles = [row["modalities"] for row in own if not row["fusion"]]
+    assert singles == ["eda", "bvp", "resp", "spo2"]
+    assert {row["fusion"] for row in own} == {"", "concatenate", "add", "gate"}
+    assert "82.41" in done.stdout and "SIMULATED files" in done.stdout
+
+
 @pytest.mark.parametrize(("flags", "message"), [
+    (["--direction=ai4pain"], "--data is not given.*Eda/1.csv"),
+    (["--direction=ai4pain,wesad_ppg2ecg", "--simulate"], "ai4pain is no bridge's direction"),
     (["--direction=wesad_ppg2ecg"], "--data is not given.*S2/S2.pkl"),
     (["--direction=isruc_eeg2ecg", "--data=/nowhere"], "needs the pretrained weights of labram and"),
 ])
