@@ -59,6 +59,7 @@ def fit(
     seed: int, keep_best: bool, what: str, patience: int | None = None,
     checkpoints: TrainingCheckpoints | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    order: Callable[[int, int, int], np.ndarray] = epoch_order,
 ) -> list[Epoch]:
     """Trains for `epochs` passes and returns the curve; the trainer holds the result.
 
@@ -77,6 +78,8 @@ def fit(
             with the same bits as one that was never broken off.
         on_epoch: told of every epoch trained now, before a checkpoint holds it: after a kill an
             epoch may be told again, but none is missed.
+        order: (windows, epoch, seed) -> (windows,) indices of an epoch, by nothing else; shuffled if
+            left out.
 
     Raises:
         InputError: the loss or its gradient is not finite (the trainer then holds the state before
@@ -93,7 +96,9 @@ def fit(
             f"{what}: batch size {batch_size} does not fit {train.size} training windows; "
             f"choose 1 to {train.size}."
         )
-    run = _Run(trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints, on_epoch)
+    run = _Run(
+        trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints, on_epoch, order
+    )
     with Preemption() as preemption:
         for _ in progress(
             range(run.epoch, epochs), total=epochs - run.epoch, what=what, unit="epoch",
@@ -116,12 +121,12 @@ class _Run:
 
     def __init__(
         self, trainer, train, val, batch_size, seed, keep_best, what, patience, checkpoints,
-        on_epoch,
+        on_epoch, order,
     ):
         self.trainer, self.train, self.val = trainer, train, val
         self.batch_size, self.seed, self.keep_best = batch_size, seed, keep_best
         self.what, self.patience, self.checkpoints = what, patience, checkpoints
-        self.on_epoch = on_epoch
+        self.on_epoch, self.order = on_epoch, order
         self.steps = -(-train.size // batch_size)
         self.curve: list[Epoch] = []
         self.losses: list[float] = []  # of the running epoch
@@ -149,7 +154,7 @@ class _Run:
 
     def one_epoch(self, preemption: Preemption) -> None:
         self.started = time.monotonic()
-        order = epoch_order(self.train.size, self.epoch, self.seed)
+        order = self.order(self.train.size, self.epoch, self.seed)
         # Parts start at multiples of `every` within the epoch: few lengths, so few programs, and
         # the same ones after a resume, which keeps the bits.
         every = min(self.checkpoints.every, self.steps) if self.checkpoints else self.steps
