@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import jax
 from flax import nnx
 
 from jaxbridge.pretraining.mixing import MixedSets, TaskSet, common_shape
@@ -46,7 +47,8 @@ class PretrainSettings:
 
 
 def multi_task_trainer(
-    model: MultiTask, settings: PretrainSettings, *, steps: int, devices=None
+    model: MultiTask, settings: PretrainSettings, *, steps: int,
+    devices: list[jax.Device] | None = None,
 ) -> engine.Trainer:
     """Returns a trainer of encoder, heads and log-variances, but for what is frozen.
 
@@ -57,7 +59,7 @@ def multi_task_trainer(
         devices: see `Trainer`.
 
     Raises:
-        InputError: nothing of the encoder is called as a frozen part, or see `optimizers.optimizer`.
+        InputError: a frozen part that the encoder does not have, or see `optimizers.optimizer`.
     """
     def frozen(path: str) -> bool:
         return any(f"{path}.".startswith(f"encoder.{start}.") for start in settings.frozen)

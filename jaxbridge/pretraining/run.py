@@ -53,7 +53,7 @@ def pretrain_encoder(
         batch_size: windows per call where nothing is trained.
         checkpoint_every: steps between checkpoints.
         log: see `MetricLog`.
-        rerun: (_STAGE,) to run it again.
+        rerun: ("pretraining",) to run it again.
 
     Raises:
         InputError: see `pretrain`, or a folder that does not fit.
