@@ -14,7 +14,7 @@ from jaxbridge.training import losses
 from model_ports.errors import InputError
 
 # What the studies of data and encoders compare unless told otherwise.
-COMPARED = ("bridge", "KD", "linear stitching")
+COMPARED = ("bridge", "KD", "Procrustes")
 RANKS, PROTOTYPES = (2, 8, 32), (5, 20, 80)
 FRACTIONS = (1.0, 0.5, 0.2, 0.05)
 SHIFTS_S = (0.0, 0.25, 0.5, 1.0, 2.0)

@@ -18,9 +18,9 @@ _SOME = {
     "methods": ["linear", "random"], "positions": ["two-stage", "first to last"],
     "rank_prototypes": ["rank 2, 5 "], "prototypes": ["real"], "loss": ["mse, bridge"],
     "logits": ["weight 10"],
-    "pairs": ["linear stitching", "bridge, 20 %"], "misalignment": ["stitching, 0"],
-    "noise": ["stitching, 10", "stitching, 0"], "encoder_size": ["stitching"],
-    "unpaired": ["stitching, 25 %", "stitching, 0 %"],
+    "pairs": ["Procrustes", "bridge, 20 %"], "misalignment": ["Procrustes, 0"],
+    "noise": ["Procrustes, 10", "Procrustes, 0"], "encoder_size": ["Procrustes"],
+    "unpaired": ["Procrustes, 25 %", "Procrustes, 0 %"],
 }
 
 
