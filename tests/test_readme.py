@@ -28,9 +28,16 @@ def _examples() -> dict[str, list[str]]:
 
 def test_no_example_is_left_out():
     assert {heading: len(blocks) for heading, blocks in _examples().items()} == {
-        "jaxbridge": 1, "The encoders alone": 2, "In your own JAX work": 6,
+        "jaxbridge": 1, "The encoders alone": 2, "Signals as pictures": 1, "In your own JAX work": 6,
         "Use the scanner on your own models": 2,
     }
+
+
+def test_pictures_example():
+    names: dict = {}
+    exec(_examples()["Signals as pictures"][0], names)
+    pictures = np.asarray(names["pictures"])
+    assert pictures.shape == (4, 3, 224, 224) and 0 <= pictures.min() < pictures.max() <= 1
 
 
 @pytest.mark.slow

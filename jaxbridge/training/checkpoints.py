@@ -50,6 +50,7 @@ class TrainingCheckpoints:
         with self._writable():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._compare(configuration)
+            self._clean()
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
@@ -60,9 +61,14 @@ class TrainingCheckpoints:
                             keep_checkpoints_without_metrics=False,
                         ),
                     ]),
-                    cleanup_tmp_directories=True,
                 ),
             )
+
+    def _clean(self) -> None:
+        """Removes what a kill left unfinished. Orbax would do so in a thread that outlives `close`."""
+        if jax.process_index() == 0:
+            for left in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def _compare(self, configuration: Mapping[str, Any]) -> None:
         path = self.folder / "configuration.json"

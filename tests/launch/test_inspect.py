@@ -82,7 +82,8 @@ def test_scripts_run_as_files_find_the_standard_librarys_inspect(folder):
     assert done.returncode == 0, done.stderr
     assert "P01_ecg.edf: 1 leads" in done.stdout
     done = run("launch/prepare.py")  # any other script
-    assert done.returncode == 2 and "--out" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "--data is not given" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_module_stands_aside_on_any_path(tmp_path):

@@ -88,7 +88,7 @@ def test_it_is_a_data_set(folder):
     assert list(data.recordings) == ["subject1", "subject100"]
     assert str(folder) not in json.dumps(data.metadata)
     files = [file for name in data.recordings for file in data.sources_of(name)]
-    assert files[1] == "RawData/1/1_1.txt" and list(data.metadata["sources"]) == files
+    assert files[1] == "RawData/1/1_1.txt" and set(data.metadata["sources"]) == set(files)
     assert list(Isruc(folder, without=("subject1",)).recordings) == ["subject100"]
     missing = data.check()
     assert len(missing) == 98 and missing[0] == "ExtractedChannels/subject2.mat is missing"
