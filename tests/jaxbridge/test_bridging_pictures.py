@@ -54,6 +54,7 @@ def test_from_pictures_into_another_encoder(pictures):
     assert np.abs(found - found[0]).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [2, 14])
 def test_and_back_from_another_encoder_into_that_of_pictures(pictures, layer):
     """What is written into one expert reaches the end; the other's result is that of the context.

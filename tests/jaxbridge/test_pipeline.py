@@ -163,6 +163,7 @@ def test_finished_stages_are_kept_and_reruns_give_the_same_bits(finished, monkey
     assert rerun.metrics == result.metrics
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch, caplog):
     old, new = tiny.encoders()
     caplog.set_level("INFO", "jaxbridge")

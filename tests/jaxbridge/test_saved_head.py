@@ -90,6 +90,7 @@ def test_damage_is_named(frozen, tmp_path):
         load_head(folder, old)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_it(frozen, tmp_path):
     settings = TransferSettings(
         "eeg", "ecg", position=(1, 1),

@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_table_and_a_picture(folder):
     out, picture = folder / "made" / "table.npz", folder / "made" / "seen.png"
     done = embed(

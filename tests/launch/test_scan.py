@@ -61,6 +61,7 @@ def test_scan_writes_table_and_picture_and_ends_with_the_choice(scanned):
     assert "Only 4 subjects" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_transfer_goes_on_in_the_scans_folder_and_chooses_the_same(scanned, flags):
     _, out = scanned
     done = run("transfer", *flags, f"--out={out}")

@@ -45,6 +45,7 @@ def test_collectives_are_counted_by_what_a_device_gets():
     assert step_programs.collective_bytes(program) == [4 * 1600, 4 * 8 + 2 * 6]
 
 
+@pytest.mark.slow
 def test_two_devices_share_a_step_in_halves():
     settings = step_programs.Settings(
         what="scaling", batch=8, directions=("wesad_ppg2ecg",), ecg_fm=False

@@ -160,6 +160,7 @@ def test_other_weights_and_suffixes(golden: Golden) -> None:
     assert all(error < 1e-5 for error in errors.values()), errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [(5,), (1, 2, 3, 4, 6, 8, 15)])
 def test_run_in_parts_is_the_whole(small: mp.Encoder, cuts: tuple[int, ...]) -> None:
     x = recipe.signal(4, (2, 3, 64, 64))

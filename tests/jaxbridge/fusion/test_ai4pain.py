@@ -48,6 +48,7 @@ def test_rows_hold_means_over_seeds():
         )
 
 
+@pytest.mark.slow
 def test_the_table_on_simulated_files(tmp_path):
     write_ai4pain(
         tmp_path / "data", {"train": 5, "validation": 2}, trials=4, baseline_s=37, seed=1

@@ -97,6 +97,7 @@ def test_validation_reads_every_window_once_and_all_sets_count_the_same():
     np.testing.assert_allclose(sums, 13, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_broken_off_run_ends_with_the_same_bits(tmp_path):
     encoder = small()
     before = weights_hash(encoder)
