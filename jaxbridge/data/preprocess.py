@@ -15,7 +15,6 @@ from model_ports.errors import InputError
 _MAX_FACTOR = 1000
 # Signals up to so many samples are filtered by one FFT, longer ones piece by piece.
 _WHOLE_FFT = 2**16
-_PICTURE_PIXELS = 224
 
 
 def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -186,44 +185,6 @@ def chebyshev_bandpass(
         )
     band = dsp.cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
     return dsp.sosfiltfilt(band, signal, axis=-1, padlen=padding)
-
-
-def spectrogram_picture(windows: np.ndarray, sampling_rate_hz: float) -> np.ndarray:
-    """Grey pictures of windows: power spectral density in dB over time and frequency.
-
-    Ours: Tiny-BioMoE's authors leave open how a signal becomes a picture. Hann windows of 1 s, a
-    sixteenth of a second apart; the strongest 60 dB of each window become 0 to 1; time runs to the
-    right, 0 Hz is the lowest row; bilinear interpolation to 224 x 224.
-
-    Args:
-        windows: (windows, samples), of 2 s at least.
-        sampling_rate_hz: of the windows.
-
-    Returns:
-        (windows, 3, 224, 224) float32 in 0 .. 1, three equal channels.
-
-    Raises:
-        InputError: windows shorter than 2 s.
-    """
-    width = round(sampling_rate_hz)
-    if windows.shape[-1] < 2 * width:
-        raise InputError(
-            f"Windows of {windows.shape[-1] / sampling_rate_hz:g} s are too short for a "
-            "spectrogram. Choose window_s of 2 s at least."
-        )
-    if not len(windows):
-        return np.empty((0, 3, _PICTURE_PIXELS, _PICTURE_PIXELS), np.float32)
-    hop = max(1, width // 16)
-    power = dsp.spectrogram(windows, sampling_rate_hz, "hann", width, width - hop)[2]
-    top = power.max(axis=(1, 2), keepdims=True)
-    decibel = 10 * np.log10(np.maximum(power / np.where(top > 0, top, 1), 1e-6))
-    image = np.clip(decibel / 60 + 1, 0, 1)[:, ::-1]
-    for axis in (1, 2):
-        at = np.linspace(0, image.shape[axis] - 1, _PICTURE_PIXELS)
-        low = np.minimum(at.astype(int), image.shape[axis] - 2)
-        share = np.expand_dims(at - low, tuple(i for i in range(3) if i != axis))
-        image = np.take(image, low, axis) * (1 - share) + np.take(image, low + 1, axis) * share
-    return np.repeat(image[:, None].astype(np.float32), 3, axis=1)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:

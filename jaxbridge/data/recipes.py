@@ -54,7 +54,7 @@ class Recipe:
         normalise: z-score per lead over the whole 'recording', over each 'window', or 'none'.
         layout: 'patches' (leads, seconds, samples per second), 'flat' (leads * samples,),
             'channels' (leads, samples) or 'picture' (3, 224, 224), see
-            `preprocess.spectrogram_picture`.
+            `model_ports.representations`.
         max_leads: most leads that the encoder takes; None for any number.
         twelve_leads: whether the encoder wants 'all' of the twelve ECG leads, in their order, or
             takes 'fewer'; None where leads are not these.
@@ -115,7 +115,8 @@ RECIPES = {
     ),
     # NormWear: resampling="linear" is the reference's; of EMG at 500 Hz it folds most.
     "normwear": Recipe(130.0, 32.0, None, 1.0, None, "polyphase", "recording", "channels"),
-    # Tiny-BioMoE reads pictures; how a signal becomes one is not part of the published model.
+    # Tiny-BioMoE reads pictures; of its six representations this takes one, the power spectral
+    # density. `model_ports.representations.drawn_signals` draws any of them from stored signals.
     "tiny_biomoe": Recipe(200.0, 50.0, None, 1.0, None, "polyphase", "recording", "picture", 1),
 }
 
@@ -236,7 +237,12 @@ def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
     if recipe.layout == "channels":
         return windows.astype(np.float32)
     if recipe.layout == "picture":
-        return preprocess.spectrogram_picture(windows[:, 0], recipe.sampling_rate_hz)
+        # Drawn by JAX, which no other recipe needs.
+        from model_ports.representations import represent
+
+        if not count:
+            return np.empty((0, 3, 224, 224), np.float32)
+        return np.asarray(represent(windows[:, 0], "spectrogram_psd"))
     patch = round(recipe.sampling_rate_hz)
     if samples % patch:
         raise InputError(
