@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -103,7 +102,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
                     tell(row)
                 else:
                     report["rows"].append(dataclasses.asdict(row))
-                    tell(line(row))
+                    tell(TABLE.line(row))
     return report
 
 
@@ -176,7 +175,7 @@ def _measure(
     )
 
 
-_COLUMNS = (
+TABLE = tables.Table("encoders", Row, (
     ("model", "model", "{:<}", 17), ("what", "what", "{:<}", 22), ("batch", "batch", "{}", 5),
     ("jax_windows_per_s", "JAX/s", "{:.4g}", 8), ("torch_windows_per_s", "PyTorch/s", "{:.4g}", 9),
     ("jax_wall_s", "JAX s", "{:.3f}", 8), ("jax_cpu_s", "CPU s", "{:.3f}", 8),
@@ -184,29 +183,15 @@ _COLUMNS = (
     ("wall_ratio", "ratio", "{:.2f}", 6), ("cpu_ratio", "CPU", "{:.2f}", 6),
     ("compile_s", "compile", "{:.1f}", 7), ("jax_peak_mb", "JAX MB", "{:.0f}", 7),
     ("torch_peak_mb", "PyT. MB", "{:.0f}", 7), ("rounds", "n", "{}", 2),
-)
-
-
-def header() -> str:
-    """The table's first line."""
-    return tables.header(_COLUMNS)
-
-
-def line(row: Row) -> str:
-    """One row of the table."""
-    return tables.line(_COLUMNS, row)
+))
+header, write = TABLE.header, TABLE.write
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The whole table, the machine and the versions below it."""
-    rows = [line(Row(**row)) for row in report["rows"]]
+    rows = map(TABLE.line, TABLE.rows(report))
     versions = sorted({
         f"{side['version']} on {side['device']}"
         for sides in report["models"].values() for side in sides.values()
     })
     return "\n".join([header(), *rows, *report["left_out"], "", report["machine"], *versions])
-
-
-def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
-    """Writes encoders.json (everything) and encoders.csv (the rows) into folder `out`."""
-    tables.write(report, Row, out, "encoders")

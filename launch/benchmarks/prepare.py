@@ -86,7 +86,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
     }
     for row in _rows(settings):
         report["rows"].append(dataclasses.asdict(row))
-        tell(line(row))
+        tell(TABLE.line(row))
     report["load_after"] = os.getloadavg()[0]
     return report
 
@@ -150,7 +150,7 @@ def _measured(
     )
 
 
-_COLUMNS = (
+TABLE = tables.Table("prepare", Row, (
     ("dataset", "data set", "{:<}", 8), ("megabytes", "MB", "{:.0f}", 6),
     ("windows", "windows", "{}", 7), ("ours_s", "s", "{:.2f}", 7),
     ("ours_cpu_s", "CPU s", "{:.2f}", 7), ("reference_s", "ref. s", "{:.1f}", 7),
@@ -158,27 +158,13 @@ _COLUMNS = (
     ("times_faster_cpu", "x CPU", "{:.1f}", 6), ("peak_mb", "peak MB", "{:.0f}", 7),
     ("reference_peak_mb", "ref. MB", "{:.0f}", 7), ("equal", "equal", "{}", 11),
     ("error", "error", "{:.1e}", 8), ("labels_differ", "labels", "{}", 6), ("rounds", "n", "{}", 2),
-)
-
-
-def header() -> str:
-    """The table's first line."""
-    return tables.header(_COLUMNS)
-
-
-def line(row: Row) -> str:
-    """One row of the table."""
-    return tables.line(_COLUMNS, row)
+))
+header, write = TABLE.header, TABLE.write
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The whole table, and the machine below it."""
     return "\n".join([
-        header(), *(line(Row(**row)) for row in report["rows"]), "",
+        header(), *map(TABLE.line, TABLE.rows(report)), "",
         f"{report['machine']} before, load {report['load_after']:.1f} after",
     ])
-
-
-def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
-    """Writes prepare.json (everything) and prepare.csv (the rows) into folder `out`."""
-    tables.write(report, Row, out, "prepare")

@@ -1,8 +1,7 @@
 """Pictures of signals beside drawing them with Matplotlib (`--what=representations`)."""
 
 import dataclasses
-import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from launch.benchmarks import tables, timing
@@ -64,7 +63,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
     for name in REPRESENTATIONS:
         row = _row(settings, name)
         report["rows"].append(dataclasses.asdict(row))
-        tell(line(row))
+        tell(TABLE.line(row))
     return report
 
 
@@ -87,33 +86,12 @@ def _row(settings: Settings, name: str) -> Row:
     )
 
 
-_COLUMNS = (
+TABLE = tables.Table("representations", Row, (
     ("representation", "representation", "{:<}", 18), ("batch", "batch", "{}", 5),
     ("samples", "samples", "{}", 7), ("ours_s", "s", "{:.3f}", 7),
     ("ours_cpu_s", "CPU s", "{:.3f}", 7), ("slow_s", "slow s", "{:.2f}", 7),
     ("slow_cpu_s", "CPU s", "{:.2f}", 7), ("times_faster", "x faster", "{:.1f}", 8),
     ("times_faster_cpu", "x CPU", "{:.1f}", 6), ("peak_mb", "peak MB", "{:.0f}", 8),
     ("rounds", "n", "{}", 2),
-)
-
-
-def header() -> str:
-    """The table's first line."""
-    return tables.header(_COLUMNS)
-
-
-def line(row: Row) -> str:
-    """One row of the table."""
-    return tables.line(_COLUMNS, row)
-
-
-def table(report: Mapping[str, Any]) -> str:
-    """The whole table, and the machine below it."""
-    return "\n".join(
-        [header(), *(line(Row(**row)) for row in report["rows"]), "", report["machine"]]
-    )
-
-
-def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
-    """Writes representations.json (everything) and .csv (the rows) into folder `out`."""
-    tables.write(report, Row, out, "representations")
+))
+header, table, write = TABLE.header, TABLE.text, TABLE.write

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -78,7 +77,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
     }
     for row in _rows(settings):
         report["rows"].append(dataclasses.asdict(row))
-        tell(line(row))
+        tell(TABLE.line(row))
     return report
 
 
@@ -178,32 +177,11 @@ def _row(
     )
 
 
-_COLUMNS = (
+TABLE = tables.Table("scan", Row, (
     ("what", "what", "{:<}", 13), ("size", "size", "{:<}", 66), ("ours_s", "s", "{:.3f}", 8),
     ("ours_cpu_s", "CPU s", "{:.3f}", 8), ("reference_s", "ref. s", "{:.2f}", 8),
     ("reference_cpu_s", "CPU s", "{:.2f}", 8), ("times_faster", "x faster", "{:.1f}", 8),
     ("times_faster_cpu", "x CPU", "{:.1f}", 6), ("peak_mb", "peak MB", "{:.0f}", 8),
     ("rounds", "n", "{}", 2),
-)
-
-
-def header() -> str:
-    """The table's first line."""
-    return tables.header(_COLUMNS)
-
-
-def line(row: Row) -> str:
-    """One row of the table."""
-    return tables.line(_COLUMNS, row)
-
-
-def table(report: Mapping[str, Any]) -> str:
-    """The whole table, and the machine below it."""
-    return "\n".join(
-        [header(), *(line(Row(**row)) for row in report["rows"]), "", report["machine"]]
-    )
-
-
-def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
-    """Writes scan.json (everything) and scan.csv (the rows) into folder `out`."""
-    tables.write(report, Row, out, "scan")
+))
+header, table, write = TABLE.header, TABLE.text, TABLE.write

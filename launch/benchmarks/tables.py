@@ -11,11 +11,6 @@ from typing import Any
 Column = tuple[str, str, str, int]
 
 
-def header(columns: Sequence[Column]) -> str:
-    """The table's first line."""
-    return " ".join(_cell(title, form, width) for _, title, form, width in columns)
-
-
 def line(columns: Sequence[Column], row: Any) -> str:
     """One row, a dataclass with the columns' fields and a `note`; None is a dash."""
     cells = []
@@ -45,14 +40,45 @@ def markdown(columns: Sequence[Column], rows: Sequence[Any]) -> str:
     return "\n".join([*lines, "", *(f"{'*' * i} {note}" for i, note in enumerate(notes, 1))]).strip()
 
 
-def write(report: Mapping[str, Any], row_type: type, out: pathlib.Path, name: str) -> None:
-    """Writes name.json (everything) and name.csv (`report["rows"]`) into folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
-    with (out / f"{name}.csv").open("w", newline="") as file:
-        rows = csv.DictWriter(file, [field.name for field in dataclasses.fields(row_type)])
-        rows.writeheader()
-        rows.writerows(report["rows"])
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The rows of one benchmark.
+
+    Attributes:
+        name: of its files.
+        row: dataclass of a row.
+        columns: what is shown of it.
+    """
+
+    name: str
+    row: type
+    columns: Sequence[Column]
+
+    def header(self) -> str:
+        """The first line."""
+        return " ".join(_cell(title, form, width) for _, title, form, width in self.columns)
+
+    def line(self, row: Any) -> str:
+        """One row as text."""
+        return line(self.columns, row)
+
+    def rows(self, report: Mapping[str, Any]) -> list[Any]:
+        """The rows of a report, read back."""
+        return [self.row(**found) for found in report["rows"]]
+
+    def text(self, report: Mapping[str, Any]) -> str:
+        """The whole table, and the machine below it."""
+        rows = map(self.line, self.rows(report))
+        return "\n".join([self.header(), *rows, "", report["machine"]])
+
+    def write(self, report: Mapping[str, Any], out: pathlib.Path) -> None:
+        """Writes name.json (everything) and name.csv (the rows) into folder `out`."""
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{self.name}.json").write_text(json.dumps(report, indent=1) + "\n")
+        with (out / f"{self.name}.csv").open("w", newline="") as file:
+            rows = csv.DictWriter(file, [field.name for field in dataclasses.fields(self.row)])
+            rows.writeheader()
+            rows.writerows(report["rows"])
 
 
 def _cell(text: str, form: str, width: int) -> str:

@@ -109,7 +109,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
         if case.direction in settings.directions:
             row = _measured(case, settings)
             report["rows"].append(dataclasses.asdict(row))
-            tell(line(row))
+            tell(TABLE.line(row))
     return report
 
 
@@ -193,7 +193,7 @@ def row(
     )
 
 
-_COLUMNS = (
+TABLE = tables.Table("train", Row, (
     ("direction", "direction", "{:<}", 14), ("batch", "batch", "{}", 5),
     ("step_s", "step s", "{:.3f}", 7), ("step_cpu_s", "CPU s", "{:.3f}", 7),
     ("amortised_s", "with capture", "{:.3f}", 12), ("samples_per_s", "samples/s", "{:.2f}", 9),
@@ -201,25 +201,10 @@ _COLUMNS = (
     ("times_faster", "x faster", "{:.1f}", 8), ("times_faster_cpu", "x CPU", "{:.1f}", 6),
     ("peak_mb", "peak MB", "{:.0f}", 8), ("reference_peak_mb", "ref. MB", "{:.0f}", 8),
     ("compile_s", "compile s", "{:.1f}", 9), ("rounds", "n", "{}", 2),
-)
-
-
-def header() -> str:
-    """The progress lines' first."""
-    return tables.header(_COLUMNS)
-
-
-def line(row: Row) -> str:
-    """One row as a line of progress."""
-    return tables.line(_COLUMNS, row)
+))
+header, write = TABLE.header, TABLE.write
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The whole table as Markdown, and the machine below it."""
-    rows = [Row(**found) for found in report["rows"]]
-    return f"{tables.markdown(_COLUMNS, rows)}\n\n{report['machine']}"
-
-
-def write(report: Mapping[str, Any], out: pathlib.Path) -> None:
-    """Writes train.json (everything) and train.csv (the rows) into folder `out`."""
-    tables.write(report, Row, out, "train")
+    return f"{tables.markdown(TABLE.columns, TABLE.rows(report))}\n\n{report['machine']}"

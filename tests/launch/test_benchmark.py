@@ -127,7 +127,7 @@ def test_a_scan_row_compares_scaled_medians():
     assert (row.ours_s, row.reference_s) == (1.5, 42.0)
     assert (row.times_faster, row.times_faster_cpu) == (30.0, 18.0)
     assert row.peak_mb == 1024
-    assert "12 layers" in scan.line(row) and "x 12" in scan.line(row)
+    assert "12 layers" in scan.TABLE.line(row) and "x 12" in scan.TABLE.line(row)
 
 
 def test_one_representation_beside_matplotlib(tmp_path):

@@ -105,4 +105,4 @@ def test_a_row_beside_a_reference_and_one_where_it_stops(checkout, tmp_path):
         row = prepare._row(_settings(checkout), ours, tmp_path / "two", "wesad", arguments)
     assert row.note == "the reference stops: ValueError: no match"
     assert row.reference_s is None and row.ours_s > 0
-    assert "no match" in prepare.line(row)
+    assert "no match" in prepare.TABLE.line(row)
