@@ -149,7 +149,8 @@ def position_conv(
     """Returns the grouped convolution over tokens that tells positions apart."""
     return nnx.Conv(
         features, features, (kernel,), padding=((kernel // 2, kernel // 2),),
-        feature_group_count=groups, kernel_init=kernel_init, dtype=dtype, rngs=rngs,
+        feature_group_count=groups, kernel_init=kernel_init, conv_general_dilated=convolve,
+        dtype=dtype, rngs=rngs,
     )
 
 
