@@ -32,8 +32,8 @@ _FOLDS = flags.DEFINE_integer(
 _METHODS = flags.DEFINE_string(
     "methods", "",
     "Names of methods between semicolons, for studies that compare them; by default all in "
-    f"--study=methods, elsewhere {'; '.join(catalogue.COMPARED)}. There are: "
-    f"{'; '.join(methods.available())}.",
+    "--study=methods, some that train by gradients in --study=learning_rate, elsewhere "
+    f"{'; '.join(catalogue.COMPARED)}. There are: {'; '.join(methods.available())}.",
 )
 _ONLY = flags.DEFINE_string(
     "only", "", "Only variations whose name holds one of these words, between semicolons."

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from jaxbridge import methods
 from jaxbridge.methods import Bridge, Method
@@ -21,6 +22,7 @@ SHIFTS_S = (0.0, 0.25, 0.5, 1.0, 2.0)
 SNRS_DB = (20.0, 10.0, 0.0, -10.0)
 LOGIT_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 UNPAIRED = (0.1, 0.25, 0.5, 0.75, 0.9)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _PLACES = ("first", "middle", "last")
 
 
@@ -30,8 +32,9 @@ def study(name: str, setup: Setup, compared: Sequence[str] | None = None) -> Stu
     Args:
         name: one of `available`.
         setup: what it will run on.
-        compared: names of methods; None for all in "methods", `COMPARED` elsewhere. Studies of the
-            bridge's own settings and positions take none.
+        compared: names of methods; None for all in "methods", some that train by gradients in
+            "learning_rate", `COMPARED` elsewhere. Studies of the bridge's own settings and positions
+            take none.
 
     Raises:
         InputError: no such study or method, or methods for a study of the bridge alone.
@@ -39,7 +42,7 @@ def study(name: str, setup: Setup, compared: Sequence[str] | None = None) -> Stu
     if name not in _STUDIES:
         raise InputError(f"there is no study {name!r}; there are {', '.join(_STUDIES)}.")
     if name in _OF_METHODS:
-        names = compared or (methods.available() if name == "methods" else COMPARED)
+        names = compared or _COMPARED.get(name, COMPARED)
         return _STUDIES[name](setup, [methods.method(m) for m in names])
     if compared:
         raise InputError(f"study {name} is of the bridge alone; leave the methods out.")
@@ -200,6 +203,23 @@ def _unpaired(setup: Setup, compared: Sequence[Method]) -> Study:
     )
 
 
+def _learning_rate(setup: Setup, compared: Sequence[Method]) -> Study:
+    if fixed := [m.name for m in compared if _training(m, setup, "learning_rate") is None]:
+        raise InputError(f"{', '.join(fixed)}: not trained by gradients, or with labels; leave it out.")
+    variations = [
+        Variation(
+            f"{m.name}, rate {rate:g}", _trained_otherwise(m, setup, learning_rate=rate),
+            values={"learning rate": rate}, group=m.name,
+        )
+        for m in compared for rate in RATES
+    ]
+    return Study(
+        "learning_rate", "Learning rate of every method that trains by gradients", variations,
+        [Axis("learning rate", scale="log")],
+        notes=["For choosing rates: on other seeds than those of a comparison."],
+    )
+
+
 def _over(
     name: str, title: str, compared: Sequence[Method], axis: Axis,
     changes: Sequence[tuple[str, float, Change]],
@@ -218,22 +238,36 @@ def _bridge(name: str, settings, values, group: str = "bridge") -> Variation:
 
 def _as_many_steps(method: Method, fraction: float, setup: Setup) -> Method:
     """Returns the method with epochs for as many windows gone through as with all pairs."""
-    usual = setup.settings.bridge.epochs
+    epochs = _training(method, setup, "epochs")
+    if epochs is None and hasattr(method, "optimisation"):
+        epochs = setup.settings.bridge.epochs
+    return _trained_otherwise(method, setup, epochs=round(epochs / fraction)) if epochs else method
+
+
+def _training(method: Method, setup: Setup, name: str) -> Any:
+    """Returns a setting of a method's training; None where it has no training by gradients."""
+    if isinstance(method, Bridge):
+        return getattr(method.settings or setup.settings.bridge, name)
+    return getattr(getattr(method, "optimisation", None), name, None)
+
+
+def _trained_otherwise(method: Method, setup: Setup, **changes: Any) -> Method:
+    """Returns a method with other settings of its training."""
     if isinstance(method, Bridge):
         settings = method.settings or setup.settings.bridge
-        epochs = round(settings.epochs / fraction)
-        return dataclasses.replace(method, settings=dataclasses.replace(settings, epochs=epochs))
-    if hasattr(method, "optimisation"):
-        epochs = round((method.optimisation.epochs or usual) / fraction)
-        optimisation = dataclasses.replace(method.optimisation, epochs=epochs)
-        return dataclasses.replace(method, optimisation=optimisation)
-    return method
+        return dataclasses.replace(method, settings=dataclasses.replace(settings, **changes))
+    return dataclasses.replace(
+        method, optimisation=dataclasses.replace(method.optimisation, **changes)
+    )
 
 
-_OF_METHODS = ("methods", "pairs", "misalignment", "noise", "encoder_size", "unpaired")
+_OF_METHODS = (
+    "methods", "pairs", "misalignment", "noise", "encoder_size", "unpaired", "learning_rate",
+)
+_COMPARED = {"methods": methods.available(), "learning_rate": ("bridge", "KD", "KD-Contrast")}
 _STUDIES: dict[str, Callable[..., Study]] = {
     "methods": _methods, "positions": _positions, "rank_prototypes": _rank_prototypes,
     "prototypes": _prototypes, "loss": _loss, "logits": _logits, "pairs": _pairs,
     "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
-    "unpaired": _unpaired,
+    "unpaired": _unpaired, "learning_rate": _learning_rate,
 }

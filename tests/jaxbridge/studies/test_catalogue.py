@@ -20,7 +20,7 @@ _SOME = {
     "logits": ["weight 10"],
     "pairs": ["Procrustes", "bridge, 20 %"], "misalignment": ["Procrustes, 0"],
     "noise": ["Procrustes, 10", "Procrustes, 0"], "encoder_size": ["Procrustes"],
-    "unpaired": ["Procrustes, 25 %", "Procrustes, 0 %"],
+    "unpaired": ["Procrustes, 25 %", "Procrustes, 0 %"], "learning_rate": ["bridge, rate 0.01"],
 }
 
 
@@ -73,6 +73,11 @@ def test_fewer_pairs_take_as_many_steps():
 
 def test_what_a_study_varies_is_in_its_settings():
     setup = toy_setup.setup()
+    rates = catalogue.study("learning_rate", setup, ["bridge", "LoRA"]).variations
+    assert len(rates) == 2 * len(catalogue.RATES)
+    for v in rates:
+        trained = v.method.settings if isinstance(v.method, Bridge) else v.method.optimisation
+        assert trained.learning_rate == v.values["learning rate"]
     grid = catalogue.study("rank_prototypes", setup)
     for v in grid.variations:
         assert (v.method.settings.rank, v.method.settings.num_prototypes) == (
@@ -94,6 +99,8 @@ def test_refusals():
         catalogue.study("colour", setup)
     with pytest.raises(InputError, match="of the bridge alone"):
         catalogue.study("loss", setup, ["KD"])
+    with pytest.raises(InputError, match="Procrustes: not trained by gradients"):
+        catalogue.study("learning_rate", setup, ["KD", "Procrustes"])
     with pytest.raises(InputError, match="no method 'magic'"):
         catalogue.study("noise", setup, ["magic"])
     with pytest.raises(InputError, match="no sizes"):
