@@ -40,10 +40,10 @@ from jaxbridge.selection.folds import folds_by_subject, stratified_folds
 from jaxbridge.selection.two_stage import two_stage
 from jaxbridge.training.engine import epoch_orders
 from jaxbridge.training.target_cache import TargetKind
-from launch.dataset import DATA, eeg_leads, prepared
+from launch.flags.dataset import DATA, eeg_leads, prepared
+from launch.flags.seeds import parsed_seeds
 from launch.script import run
-from launch.seeds import parsed_seeds
-from launch.selector_comparison import compare, text
+from launch.studies.selector_comparison import compare, text
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the comparison.", required=True)
 _STEPS = flags.DEFINE_integer("steps", 420, "Training steps of each bridge.")
@@ -115,7 +115,7 @@ def _pair(seed: int, folder: pathlib.Path) -> Pair:
     last = sweep(TargetKind(old.num_layers), old, read, every, what="capturing the last layer")
     tokens = [
         sweep(
-            lambda e, x, stop=stop: e.run(e.embed(x), 0, stop, e.context(x)), old, read, given.pair,
+            lambda e, x, stop=stop: e.layer_input(stop, x), old, read, given.pair,
             what=f"tokens of old layer {stop}",
         )
         for stop in range(old.num_layers)

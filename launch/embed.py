@@ -19,8 +19,8 @@ import model_ports as mp
 from jaxbridge.data.recordings.description import Gaps
 from jaxbridge.data.recordings.lead_windows import LeadWindows, lead_windows, recording_files
 from jaxbridge.features.embedding_table import check_writable, embed_recordings
+from launch.flags.seeds import writable
 from launch.script import run
-from launch.seeds import writable
 from model_ports.representations import REPRESENTATIONS, Representation, drawn_signals
 
 _DATA = flags.DEFINE_string("data", None, "Folder with recordings.", required=True)

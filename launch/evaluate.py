@@ -19,8 +19,8 @@ from jaxbridge.evaluation import evaluate_windows
 from jaxbridge.exporting import read_export
 from jaxbridge.pretrained import from_pretrained, pretrained_config
 from jaxbridge.run_folder import write_json, write_rows
+from launch.flags.seeds import writable
 from launch.script import run
-from launch.seeds import writable
 from model_ports.errors import InputError
 
 _BRIDGE = flags.DEFINE_string("bridge", None, "Folder of a saved bridge.")

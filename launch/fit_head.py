@@ -17,10 +17,10 @@ from absl import flags
 from jaxbridge.head_run import fit_task_head
 from jaxbridge.report import table
 from jaxbridge.run_folder import write_rows
-from launch.preset import apply_preset
-from launch.run_flags import encoder_of, settings, windows
+from launch.flags.preset import apply_preset
+from launch.flags.run import encoder_of, settings, windows
+from launch.flags.seeds import parsed_seeds, writable
 from launch.script import run
-from launch.seeds import parsed_seeds, writable
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)
 _RERUN = flags.DEFINE_list("rerun", [], "Stages to run again: teacher, head.")

@@ -15,7 +15,7 @@ from absl import flags
 
 from jaxbridge.data.dataset import Dataset
 from jaxbridge.data.store import WindowStore
-from launch.dataset import PAIR_FRACTION, dataset, prepared
+from launch.flags.dataset import PAIR_FRACTION, dataset, prepared
 from launch.script import run
 from model_ports.errors import InputError
 

@@ -14,10 +14,10 @@ from absl import flags
 from jaxbridge import TransferSettings, transfer
 from jaxbridge.data import simulation
 from jaxbridge.data.preparation import prepare
-from launch.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
+from launch.flags.seeds import parsed_seeds, run_seeds
 from launch.script import run
-from launch.seeds import parsed_seeds, run_seeds
 from launch.shared_store import shared_store
+from launch.studies.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
 
 _OUT = flags.DEFINE_string("out", "runs/quickstart", "Folder of the run.")
 _DTYPE = flags.DEFINE_enum(

@@ -21,14 +21,14 @@ from absl import flags
 
 from jaxbridge.data.splits import RULES
 from jaxbridge.run_folder import write_json, write_rows
-from launch import ai4pain_study
-from launch.data_sets import DATA_SETS
-from launch.directions import ALL, DIRECTIONS, Direction, direction
-from launch.published_table import beside_published, text
-from launch.reproduction import Reproduction, summary
+from launch.flags.seeds import parsed_seeds, writable
+from launch.flags.transfer import given_head
+from launch.published import ai4pain
+from launch.published.data_sets import DATA_SETS
+from launch.published.directions import ALL, DIRECTIONS, Direction, direction
+from launch.published.reproduction import Reproduction, summary
+from launch.published.table import beside_published, text
 from launch.script import run
-from launch.seeds import parsed_seeds, writable
-from launch.transfer_flags import given_head
 from model_ports.errors import InputError
 
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -57,7 +57,7 @@ _WORKERS = flags.DEFINE_integer(
 
 def main() -> None:
     seeds = parsed_seeds()
-    if ai4pain_study.NAME in _DIRECTION.value:
+    if ai4pain.NAME in _DIRECTION.value:
         _ai4pain(seeds)
         return
     found = _directions()
@@ -84,11 +84,11 @@ def _ai4pain(seeds: list[int]) -> None:
             "ai4pain is no bridge's direction: it goes alone, without --folds, --scan and --split."
         )
     simulate, weights = _SIMULATE.value, _CHECKPOINTS.value
-    ai4pain_study.check(_DATA.value, weights, simulate=simulate, random=_RANDOM.value)
-    out = pathlib.Path(_OUT.value) / ai4pain_study.NAME
+    ai4pain.check(_DATA.value, weights, simulate=simulate, random=_RANDOM.value)
+    out = pathlib.Path(_OUT.value) / ai4pain.NAME
     with writable(out):
         out.mkdir(parents=True, exist_ok=True)
-        table = ai4pain_study.reproduce(
+        table = ai4pain.reproduce(
             out, _DATA.value, weights, simulate=simulate, seeds=seeds, dtype=_DTYPE.value
         )
     print(f"\n{table}\n")

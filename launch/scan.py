@@ -18,9 +18,9 @@ from jaxbridge.report.scan_figure import scan_figure
 from jaxbridge.report.scan_text import conclusion
 from jaxbridge.run_folder import write_json, write_rows
 from jaxbridge.selection.scanner import scan
-from launch.run_flags import encoders, settings, windows
+from launch.flags.run import encoders, settings, windows
+from launch.flags.seeds import parsed_seeds, writable
 from launch.script import run
-from launch.seeds import parsed_seeds, writable
 from model_ports import Encoder
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)

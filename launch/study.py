@@ -18,10 +18,10 @@ from jaxbridge import methods
 from jaxbridge.report import study_page
 from jaxbridge.run_folder import read_json
 from jaxbridge.studies import catalogue, run_study
-from launch.dataset import DATA
+from launch.flags.dataset import DATA
+from launch.flags.seeds import parsed_seeds
 from launch.script import run
-from launch.seeds import parsed_seeds
-from launch.study_setups import miniature, recorded, simulated
+from launch.studies.setups import miniature, recorded, simulated
 from model_ports.errors import InputError
 
 _STUDY = flags.DEFINE_enum("study", None, catalogue.available(), "Which one.", required=True)

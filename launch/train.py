@@ -11,11 +11,11 @@ import pathlib
 from absl import flags
 
 from jaxbridge import transfer
-from launch.preset import apply_preset
-from launch.run_flags import encoders, settings, windows
+from launch.flags.preset import apply_preset
+from launch.flags.run import encoders, settings, windows
+from launch.flags.seeds import parsed_seeds
+from launch.flags.transfer import HEAD, given_head, position
 from launch.script import run
-from launch.seeds import parsed_seeds
-from launch.transfer_flags import HEAD, given_head, position
 from model_ports.errors import InputError
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)

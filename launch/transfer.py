@@ -15,11 +15,11 @@ from absl import flags
 
 from jaxbridge import transfer
 from jaxbridge.pipeline import STAGES
-from launch.preset import apply_preset
-from launch.run_flags import encoders, settings, windows
+from launch.flags.preset import apply_preset
+from launch.flags.run import encoders, settings, windows
+from launch.flags.seeds import parsed_seeds, run_seeds
+from launch.flags.transfer import given_head, position
 from launch.script import run
-from launch.seeds import parsed_seeds, run_seeds
-from launch.transfer_flags import given_head, position
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)
 _RERUN = flags.DEFINE_list("rerun", [], f"Stages to run again: {', '.join(STAGES)}.")

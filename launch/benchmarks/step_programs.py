@@ -20,7 +20,7 @@ import model_ports as mp
 from jaxbridge import BridgedModel, BridgeSettings, Position, TaskHead
 from jaxbridge.training.bridging import bridge_trainer, new_bridge
 from launch.benchmarks import tables
-from launch.directions import DIRECTIONS
+from launch.published.directions import DIRECTIONS
 
 # (name, old, new, windows' shapes, position, bridge): three published directions, and ECG-FM as the
 # old encoder of a minute.

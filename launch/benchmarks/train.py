@@ -10,7 +10,7 @@ from typing import Any
 from launch.benchmarks import tables, timing
 from launch.benchmarks.timing import Seconds
 from launch.benchmarks.worker import Worker
-from launch.directions import DIRECTIONS
+from launch.published.directions import DIRECTIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ class _Training:
         import model_ports as mp
         from jaxbridge.features.sweep import sweep
         from jaxbridge.training.bridging import bridge_trainer, target_kind
-        from launch.directions import DIRECTIONS, untrained_model
+        from launch.published.directions import DIRECTIONS, untrained_model
 
         chosen = DIRECTIONS[direction]
         settings = dataclasses.replace(chosen.bridge, batch_size=batch)

@@ -9,7 +9,8 @@ from flax import nnx
 import model_ports as mp
 from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.head import TaskHead
-from jaxbridge.training.bridging import BridgeSettings, new_bridge
+from jaxbridge.training.bridging import BridgeSettings, new_bridge, target_kind
+from jaxbridge.training.target_cache import CacheSettings, Targets, real_tokens
 from launch.benchmarks.representations_worker import pulses
 from model_ports.representations import drawn_signals
 from tests.jaxbridge import tiny
@@ -52,6 +53,23 @@ def test_from_pictures_into_another_encoder(pictures):
     found = logits(model, PPG)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert np.abs(found - found[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("layer", [5, 15])
+def test_targets_and_real_prototypes_are_what_the_layer_takes(pictures, layer):
+    """At the second expert's start and where the experts meet, not what the layer before gives."""
+    def read(indices):
+        return PPG[indices]
+
+    kind = target_kind(pictures, Position(0, layer), "bridge_output")
+    found = Targets(pictures, read, np.arange(3), kind, CacheSettings()).rows(np.arange(3))
+    assert found.shape[1:] == pictures.layer_shape(layer, PPG.shape)
+    if layer == 5:
+        image = jax.jit(lambda e, x: e.context(x).image)(pictures, PPG)
+        np.testing.assert_allclose(found, image, atol=1e-5)
+    drawn = real_tokens(pictures, read, np.arange(3), kind, 3, seed=0)
+    every = found.reshape(-1, found.shape[2])
+    assert np.abs(every[:, None] - drawn).max(axis=2).min(axis=0).max() < 1e-5
 
 
 @pytest.mark.slow

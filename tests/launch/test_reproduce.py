@@ -15,12 +15,12 @@ from flax import nnx
 
 import model_ports as mp
 from jaxbridge import TransferResult
-from launch import reproduction
-from launch.data_sets import DATA_SETS, opened
-from launch.directions import ALL, DIRECTIONS, EEGMAT, VARIANTS, direction
-from launch.published_table import beside_published, text
-from launch.reproduction import Reproduction, summary
-from launch.study_encoders import SMALL, study_encoder
+from launch.published import reproduction
+from launch.published.data_sets import DATA_SETS, opened
+from launch.published.directions import ALL, DIRECTIONS, EEGMAT, VARIANTS, direction
+from launch.published.encoders import SMALL, study_encoder
+from launch.published.reproduction import Reproduction, summary
+from launch.published.table import beside_published, text
 from model_ports.errors import InputError
 from tests.jaxbridge.data.eegmat_files import write_subjects
 

@@ -196,6 +196,20 @@ def test_layer_shapes_are_those_of_the_inputs(small: mp.Encoder) -> None:
     assert small.layer_shape(16, x.shape) == (1, 32)
 
 
+def test_a_run_from_the_input_of_a_layer_is_the_whole(small: mp.Encoder) -> None:
+    """At a new stage, the second expert's start, within it, and where the experts meet."""
+    x, layers = recipe.signal(4, (2, 3, 64, 64)), (3, 5, 11, 15)
+    *inputs, whole = jax.jit(lambda e, x: [e.layer_input(i, x) for i in (*layers, 16)])(small, x)
+    found, context = _all(small, x)
+    for i, tokens in zip(layers, inputs, strict=True):
+        assert tokens.shape[1:] == small.layer_shape(i, x.shape)
+        np.testing.assert_allclose(tokens.mean(axis=1), found.inputs[i], rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.mean(axis=1), found.outputs[15], rtol=2e-4, atol=1e-5)
+    for i in (11, 15):
+        last = jax.jit(small.run, static_argnums=(1, 2))(inputs[layers.index(i)], i, 16, context)
+        np.testing.assert_allclose(last, whole, rtol=2e-4, atol=1e-5)
+
+
 def test_each_expert_takes_the_other_from_the_context(small: mp.Encoder) -> None:
     x = recipe.signal(6, (2, 3, 64, 64))
     context = _all(small, x)[1]

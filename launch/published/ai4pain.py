@@ -8,7 +8,7 @@ from jaxbridge.data.published.ai4pain import Ai4Pain
 from jaxbridge.data.published.simulated_ai4pain import write_ai4pain
 from jaxbridge.fusion.ai4pain import ai4pain_table, text
 from jaxbridge.run_folder import write_json
-from launch.study_encoders import study_encoder
+from launch.published.encoders import study_encoder
 from model_ports.errors import InputError
 
 NAME = "ai4pain"

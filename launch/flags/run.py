@@ -20,7 +20,7 @@ from jaxbridge.data.store import WindowStore
 from jaxbridge.training import losses, trainable
 from jaxbridge.training.metric_log import KINDS
 from jaxbridge.training.target_cache import PLACES, CacheSettings
-from launch.dataset import DATA, PAIR_FRACTION, eeg_leads, prepared
+from launch.flags.dataset import DATA, PAIR_FRACTION, eeg_leads, prepared
 from launch.shared_store import shared_store
 from model_ports.encoder import POOLS
 from model_ports.errors import InputError

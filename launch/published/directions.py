@@ -2,7 +2,7 @@
 
 Beside them its study of other ECG encoders, and both directions of eegmat, which is no study of the
 paper. `direction(name)` finds all of them; what is to be reproduced too is added to one of the tables
-here, and its data set to `launch.data_sets`.
+here, and its data set to `launch.published.data_sets`.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ class Direction:
 
     Attributes:
         name: as published; "ppg2ecg" has PPG as the old modality and ECG as the new one.
-        dataset: in `launch.data_sets`.
+        dataset: in `launch.published.data_sets`.
         old, new: encoders by name.
         old_signal, new_signal: shape of one window as the encoder takes it.
         num_classes: of the task.

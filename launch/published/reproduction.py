@@ -20,10 +20,10 @@ from jaxbridge.saved_head import SavedHead
 from jaxbridge.statistics.folds import FoldWindows, subject_folds
 from jaxbridge.statistics.intervals import intervals
 from jaxbridge.statistics.predictions import Predictions
-from launch.data_sets import DATA_SETS, opened
-from launch.directions import Direction
+from launch.published.data_sets import DATA_SETS, opened
+from launch.published.directions import Direction
+from launch.published.encoders import study_encoder
 from launch.shared_store import shared_store
-from launch.study_encoders import study_encoder
 from model_ports.errors import InputError
 
 # Method -> its name in report/predictions.npz.

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from launch.directions import ALL, direction
+from launch.published.directions import ALL, direction
 
 PRESET = flags.DEFINE_enum(
     "preset", None, list(ALL), "Settings of this direction, but for flags that are given."

@@ -15,8 +15,8 @@ from jaxbridge import TransferSettings
 from jaxbridge.data import simulation
 from jaxbridge.data.preparation import prepare
 from jaxbridge.studies import Setup
-from launch.dataset import DATASET, eeg_leads, prepared
-from launch.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
+from launch.flags.dataset import DATASET, eeg_leads, prepared
+from launch.studies.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
 from model_ports.errors import InputError
 
 SIZES = ("small", "base", "large")

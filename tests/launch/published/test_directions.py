@@ -5,7 +5,7 @@ from flax import nnx
 
 import model_ports as mp
 from jaxbridge.bridge import num_parameters
-from launch.directions import DIRECTIONS, direction, untrained_bridge
+from launch.published.directions import DIRECTIONS, direction, untrained_bridge
 from model_ports.errors import InputError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from launch.selector_comparison import OTHER_BRIDGE, compare, text
+from launch.studies.selector_comparison import OTHER_BRIDGE, compare, text
 
 ACCURACY = np.array([[0.5, 0.6], [0.7, 0.9]])
 

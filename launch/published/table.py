@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch.directions import Direction, Scores
+from launch.published.directions import Direction, Scores
 
 SCORES = {
     "balanced_accuracy": "balanced accuracy", "f1_macro": "F1 macro", "f1_weighted": "F1 weighted",

@@ -13,7 +13,7 @@ from jaxbridge.data.preparation import prepare
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.splits import RULES, SplitRule
 from jaxbridge.data.store import WindowStore
-from launch.data_sets import DATA_SETS, opened
+from launch.published.data_sets import DATA_SETS, opened
 from model_ports.errors import InputError
 
 _DESCRIBED = ("subject", {"train": 0.4, "val": 0.1, "pair": 0.3, "test": 0.2})

@@ -1,0 +1,1 @@
+"""Flags that scripts share, and what they stand for."""

@@ -1,0 +1,1 @@
+"""What studies and the quickstart run on, and comparing ways to choose a position."""
