@@ -15,6 +15,7 @@ from model_ports.errors import InputError
 _MAX_FACTOR = 1000
 # Signals up to so many samples are filtered by one FFT, longer ones piece by piece.
 _WHOLE_FFT = 2**16
+_ROWS = 8
 
 
 def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -48,7 +49,10 @@ def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndar
         )
     stands = np.linspace(0, num_new - 1, num_old)
     read = np.arange(num_new)
-    return np.stack([np.interp(read, stands, row) for row in signal])
+    resampled = np.empty((len(signal), num_new))
+    for row, out in zip(signal, resampled, strict=True):
+        out[:] = np.interp(read, stands, row)
+    return resampled
 
 
 def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -146,14 +150,17 @@ def fir_bandpass(
         )
     taps = dsp.firwin(order + 1, [low_hz, high_hz], pass_zero=False, fs=sampling_rate_hz)
     # filtfilt's two runs are one with the taps' autocorrelation: what its padding adds at the far ends
-    # does not reach the signal. Row by row, since that stays in the cache.
-    twice = np.convolve(taps, taps[::-1])
+    # does not reach the signal. Few rows at a time, since that stays in the cache.
+    twice = np.convolve(taps, taps[::-1])[None]
     convolve = dsp.fftconvolve if signal.shape[-1] <= _WHOLE_FFT else dsp.oaconvolve
-    rows = []
-    for row in signal:
-        before, after = 2 * row[0] - row[order:0:-1], 2 * row[-1] - row[-2 : -order - 2 : -1]
-        rows.append(convolve(np.concatenate([before, row, after]), twice, mode="valid"))
-    return np.stack(rows)
+    filtered = np.empty_like(signal)
+    for start in range(0, len(signal), _ROWS):
+        rows = signal[start : start + _ROWS]
+        before = 2 * rows[:, :1] - rows[:, order:0:-1]
+        after = 2 * rows[:, -1:] - rows[:, -2 : -order - 2 : -1]
+        padded = np.concatenate([before, rows, after], axis=1)
+        filtered[start : start + _ROWS] = convolve(padded, twice, mode="valid", axes=-1)
+    return filtered
 
 
 def chebyshev_bandpass(

@@ -233,9 +233,9 @@ def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
         windows = preprocess.zscore(windows)
     count, leads, samples = windows.shape
     if recipe.layout == "flat":
-        return windows.reshape(count, leads * samples).astype(np.float32)
+        return windows.reshape(count, leads * samples).astype(np.float32, copy=False)
     if recipe.layout == "channels":
-        return windows.astype(np.float32)
+        return windows.astype(np.float32, copy=False)
     if recipe.layout == "picture":
         # Drawn by JAX, which no other recipe needs.
         from model_ports.representations import represent
@@ -249,4 +249,4 @@ def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
             f"Windows of {samples / recipe.sampling_rate_hz:g} s do not fill patches of one "
             "second. Choose whole seconds for window_s."
         )
-    return windows.reshape(count, leads, samples // patch, patch).astype(np.float32)
+    return windows.reshape(count, leads, samples // patch, patch).astype(np.float32, copy=False)

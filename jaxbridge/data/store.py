@@ -315,25 +315,27 @@ class _Writer:
 
     def append(self, windows: np.ndarray) -> None:
         windows = np.ascontiguousarray(windows, "<f4")
-        self._digest.update(windows)
         self._waiting.append(windows)
         self._num_waiting += len(windows)
-        if self._num_waiting >= self._chunk:
-            self._flush(self._num_waiting // self._chunk * self._chunk)
+        written = self._flush(self._num_waiting // self._chunk * self._chunk)
+        self._digest.update(windows)  # meanwhile
+        _wait(written)
 
     def close(self) -> str:
         """Writes the rest; returns the SHA-256 of all windows as little-endian float32."""
-        self._flush(self._num_waiting)
+        _wait(self._flush(self._num_waiting))
         return self._digest.hexdigest()
 
-    def _flush(self, count: int) -> None:
+    def _flush(self, count: int) -> ts.Future:
+        """Begins to write the first windows that wait."""
         windows = np.concatenate(self._waiting) if self._waiting else np.empty((0, *self.shape))
         stop = self._written + count
         self._array = self._array.resize(exclusive_max=(stop, *self.shape)).result()
-        _write(self._array[self._written : stop], windows[:count])
+        written = self._array[self._written : stop].write(windows[:count])
         self._written = stop
         self._waiting = [windows[count:]]
         self._num_waiting -= count
+        return written
 
 
 def _create(folder: Path, shape: Sequence[int], chunks: Sequence[int], dtype: str):
@@ -346,6 +348,8 @@ def _create(folder: Path, shape: Sequence[int], chunks: Sequence[int], dtype: st
         },
         # A chunk of zeros is written too: a missing file always means damage.
         "store_data_equal_to_fill_value": True,
+        # Not flushed to the disk file by file: what a power cut leaves unwritten has the wrong size.
+        "context": {"file_io_sync": False},
     }
     try:
         return ts.open(spec, create=True).result()
@@ -353,16 +357,16 @@ def _create(folder: Path, shape: Sequence[int], chunks: Sequence[int], dtype: st
         raise OSError(str(error)) from error
 
 
-def _write(array, values: np.ndarray) -> None:
+def _wait(written: ts.Future) -> None:
     try:
-        array.write(values).result()
+        written.result()
     except ValueError as error:  # TensorStore's form of a failed write, such as a full disk
         raise OSError(str(error)) from error
 
 
 def _write_vector(folder: Path, values: np.ndarray, dtype: str) -> None:
     chunk = max(1, min(len(values), _CHUNK_BYTES // 4))
-    _write(_create(folder, values.shape, (chunk,), dtype), values)
+    _wait(_create(folder, values.shape, (chunk,), dtype).write(values))
 
 
 def _sizes(folder: Path) -> dict[str, int]:

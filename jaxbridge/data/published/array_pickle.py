@@ -5,6 +5,7 @@ admitted here; any other name is refused before it is imported. Pickles of Pytho
 their strings are taken as Latin-1, as NumPy needs them.
 """
 
+import mmap
 import pickle
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,25 @@ class _Unpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
+class _Mapped:
+    """A file in memory, of which an unpickler copies only what it keeps."""
+
+    def __init__(self, content: mmap.mmap):
+        self._content, self._view, self._at = content, memoryview(content), 0
+
+    def read(self, size: int) -> memoryview:
+        self._at += size
+        return self._view[self._at - size : self._at]
+
+    def readinto(self, buffer: bytearray) -> int:
+        buffer[:] = self.read(len(buffer))
+        return len(buffer)
+
+    def readline(self) -> memoryview:
+        stop = self._content.find(b"\n", self._at) + 1 or len(self._content)
+        return self.read(stop - self._at)
+
+
 def _text(content: Any) -> Any:
     if isinstance(content, bytes):
         return content.decode("latin1")
@@ -59,8 +79,9 @@ def read_array_pickle(path: str | Path) -> Any:
     """
     try:
         with Path(path).open("rb") as file:
-            # As bytes, which spares large arrays two copies; the few strings are decoded after.
-            return _text(_Unpickler(file, encoding="bytes").load())
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # As bytes, which spares large arrays two copies; the few strings are decoded after.
+        return _text(_Unpickler(_Mapped(content), encoding="bytes").load())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights.") from error
     except _Refused as error:

@@ -30,6 +30,8 @@ EEG_CHANNELS = ("F3_A2", "C3_A2", "O1_A2", "F4_A1", "C4_A1", "O2_A1")
 ECG_CHANNEL = "X2"
 SAMPLING_RATE_HZ, EPOCH_S, LINES_WITHOUT_EPOCH = 200.0, 30.0, 30
 _EPOCH_SAMPLES = round(SAMPLING_RATE_HZ * EPOCH_S)
+# So many samples or epochs at a time, whose steps stay in the cache.
+_COLUMNS, _EPOCHS = 500, 8
 _STAGES = (0, 1, 2, 3, 5)
 _CLASS_NAMES = {5: ("wake", "N1", "N2", "N3", "REM"), 2: ("wake", "sleep")}
 _FILE = re.compile(r"^(subject(\d+))\.mat$")
@@ -200,14 +202,24 @@ def _by_epoch(
         rows = content.pop(name)
         if rows.dtype.kind not in "iuf":
             raise InputError(f"{mat}: {name} holds no real numbers. Get the file again.")
-        rows = rows.astype(np.float64, order="C", copy=False)
+        rows = _row_by_row(rows)
         check_signal(rows.reshape(1, -1), SAMPLING_RATE_HZ, [name], str(mat))
-        rows = filtered(rows, SAMPLING_RATE_HZ, recipe, str(mat))
-        rows = zscore(rows) if recipe.normalise == "recording" else rows * recipe.unit_scale
-        if out is None:
-            out = np.empty((len(rows), len(channels), rows.shape[-1]), np.float32)
-        out[:, place] = rows
+        for start in range(0, len(rows), _EPOCHS):
+            some = slice(start, start + _EPOCHS)
+            ready = filtered(rows[some], SAMPLING_RATE_HZ, recipe, str(mat))
+            ready = zscore(ready) if recipe.normalise == "recording" else ready * recipe.unit_scale
+            if out is None:
+                out = np.empty((len(rows), len(channels), ready.shape[-1]), np.float32)
+            out[some, place] = ready
     return out
+
+
+def _row_by_row(matrix: np.ndarray) -> np.ndarray:
+    """MATLAB's column-major array in float64 and C order."""
+    rows = np.empty(matrix.shape, np.float64)
+    for start in range(0, matrix.shape[1], _COLUMNS):
+        rows[:, start : start + _COLUMNS] = matrix[:, start : start + _COLUMNS]
+    return rows
 
 
 def _opened(function, mat: Path, **options):

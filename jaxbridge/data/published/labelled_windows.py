@@ -17,7 +17,7 @@ class LabelledWindows(NamedTuple):
     """Simultaneous windows.
 
     Attributes:
-        arrays: signal name -> (windows, leads, samples), a copy.
+        arrays: signal name -> (windows, leads, samples) float32, a copy.
         labels: (windows,) positions in the list of wanted labels.
         start_s: (windows,) start of each window in seconds from the start of the recording.
     """
@@ -80,7 +80,8 @@ def _cut(
     signal: np.ndarray, sampling_rate_hz: float, window_s: float, step_s: float, chosen: np.ndarray
 ) -> np.ndarray:
     length = samples_per_window(window_s, sampling_rate_hz)
-    windows = np.empty((len(chosen), len(signal), length), signal.dtype)
+    signal = signal.astype(np.float32)  # before cutting: windows may overlap many times
+    windows = np.empty((len(chosen), len(signal), length), np.float32)
     starts = _starts(chosen, sampling_rate_hz, step_s)
     for window, start in zip(windows, starts, strict=True):
         window[:] = signal[:, start : start + length]

@@ -230,10 +230,12 @@ def _signal(content: object, path: Path, device: str, name: str) -> np.ndarray:
 
 def _labels(content: object, path: Path) -> np.ndarray:
     labels = _array(content, path, "label")
-    bad = np.flatnonzero(~np.isin(labels, np.arange(_MAX_LABEL + 1)))
+    with np.errstate(invalid="ignore"):
+        codes = labels.astype(np.int8)
+    bad = np.flatnonzero((codes != labels) | (codes < 0) | (codes > _MAX_LABEL))
     if bad.size:
         raise InputError(
             f"{path}: label {labels[bad[0]]:g} at sample {bad[0]} ({bad[0] / ECG_HZ:.3f} s) is none of "
             f"0 to {_MAX_LABEL}. Get the file again."
         )
-    return labels
+    return codes
