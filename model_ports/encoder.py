@@ -157,6 +157,15 @@ class Encoder(nnx.Module):
         """Returns the last layer's output, (batch, tokens, features)."""
         return self.run(self.embed(signal), 0, self.num_layers, self.context(signal))
 
+    def layer_input(self, i: int, signal: jax.Array) -> jax.Array:
+        """Returns all tokens that layer `i` takes, (batch, tokens, features).
+
+        Args:
+            i: layer index; `num_layers` stands for the output of the last layer.
+            signal: as `embed` takes it.
+        """
+        return self.run(self.embed(signal), 0, i, self.context(signal))
+
     def activations(self, signal: jax.Array, pool: Pool = "mean") -> Activations:
         """Returns the pooled tokens of every layer from one pass over the signal.
 
@@ -194,12 +203,8 @@ class Encoder(nnx.Module):
             i: layer index; `num_layers` stands for the output of the last layer.
             signal_shape: shape of the signal, batch axis included.
         """
-
-        def input_of_layer(encoder: Encoder, signal: jax.Array) -> jax.Array:
-            return encoder.run(encoder.embed(signal), 0, i, encoder.context(signal))
-
         signal = jax.ShapeDtypeStruct(tuple(signal_shape), jnp.float32)
-        shape = jax.eval_shape(input_of_layer, self, signal).shape
+        shape = jax.eval_shape(lambda encoder, x: encoder.layer_input(i, x), self, signal).shape
         return shape[1], shape[2]
 
 

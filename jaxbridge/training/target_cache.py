@@ -78,7 +78,7 @@ class TargetKind:
 
     def __call__(self, encoder: Encoder, signal: jax.Array) -> jax.Array:
         """(batch, ...) signals -> (batch, tokens, features)."""
-        tokens = encoder.run(encoder.embed(signal), 0, self.stop, encoder.context(signal))
+        tokens = encoder.layer_input(self.stop, signal)
         return token_mean(tokens)[:, None] if self.pooled else tokens
 
     def shape(self, encoder: Encoder, signal_shape: tuple[int, ...]) -> tuple[int, int]:

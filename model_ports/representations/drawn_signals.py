@@ -99,6 +99,9 @@ class DrawnSignals(Encoder):
     def __call__(self, signal: jax.Array) -> jax.Array:
         return self.encoder(self.picture(signal))
 
+    def layer_input(self, i: int, signal: jax.Array) -> jax.Array:
+        return self.encoder.layer_input(i, self.picture(signal))
+
     def activations(self, signal: jax.Array, pool: Pool = "mean") -> Activations:
         return self.encoder.activations(self.picture(signal), pool)
 

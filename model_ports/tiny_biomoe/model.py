@@ -141,6 +141,11 @@ class TinyBiomoe(Encoder):
         first = self.spectformer.result(super().run(tokens, start, _VIT, context))
         return self.layer(_FUSION, self._fuse(first, other.efficientvit), context)
 
+    def layer_input(self, i: int, signal: jax.Array) -> jax.Array:
+        context = self.context(signal)
+        before = self.run(self.embed(signal), 0, i, context)
+        return before if i == self.num_layers else self._enter(i, before, context)
+
     def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
         tokens = self._enter(i, tokens, context)
         if i < _VIT - 1:
