@@ -43,7 +43,7 @@ def study(name: str, setup: Setup, compared: Sequence[str] | None = None) -> Stu
         raise InputError(f"there is no study {name!r}; there are {', '.join(_STUDIES)}.")
     if name in _OF_METHODS:
         names = compared or _COMPARED.get(name, COMPARED)
-        return _STUDIES[name](setup, [methods.method(m) for m in names])
+        return _STUDIES[name](setup, [_set_up(methods.method(m), setup) for m in names])
     if compared:
         raise InputError(f"study {name} is of the bridge alone; leave the methods out.")
     return _STUDIES[name](setup)
@@ -52,6 +52,11 @@ def study(name: str, setup: Setup, compared: Sequence[str] | None = None) -> Stu
 def available() -> tuple[str, ...]:
     """Returns the names of all studies."""
     return tuple(_STUDIES)
+
+
+def _set_up(method: Method, setup: Setup) -> Method:
+    rate = setup.rates.get(method.name)
+    return method if rate is None else _trained_otherwise(method, setup, learning_rate=rate)
 
 
 def _methods(setup: Setup, compared: Sequence[Method]) -> Study:

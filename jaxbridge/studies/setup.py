@@ -45,6 +45,7 @@ class Setup:
     sizes: Sequence[str] = ()
     folds: int = 0
     same_people: bool = False
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def cases(self, seeds: Sequence[int]) -> list[Case]:

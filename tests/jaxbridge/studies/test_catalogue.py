@@ -93,6 +93,14 @@ def test_what_a_study_varies_is_in_its_settings():
     assert not any(isinstance(methods.method(b), Bridge) for b in every.baselines)
 
 
+def test_a_setup_may_have_rates_of_its_own():
+    setup = toy_setup.setup(rates={"KD": 0.5, "bridge": 0.25})
+    found = {v.name: v.method for v in catalogue.study("methods", setup).variations}
+    assert found["KD"].optimisation.learning_rate == 0.5
+    assert found["bridge"].settings.learning_rate == 0.25
+    assert found["LoRA"] == methods.method("LoRA")
+
+
 def test_refusals():
     setup = toy_setup.setup()
     with pytest.raises(InputError, match="no study 'colour'"):
