@@ -13,14 +13,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import threadpoolctl
 
 from jaxbridge.data.dataset import Dataset
 from jaxbridge.data.recording_parts import Part, PartWriter, part_name, parts_folder
 from jaxbridge.data.splits import SplitRule, WindowIndex
 from jaxbridge.data.splits.leakage import check_leakage
 from jaxbridge.data.store import WindowBatch, WindowStore, check_free, open_same, write_store
-from jaxbridge.data.worker_pool import failure, run_tasks
+from jaxbridge.data.worker_pool import WorkerPool
 from jaxbridge.progress import progress
 from model_ports.errors import InputError
 
@@ -64,26 +63,29 @@ def prepare(
     known = split.known_before(recordings)
     if known is not None:
         recordings = {name: recordings[name] for name in sorted(known)}
-    described = json.loads(json.dumps(dataset.metadata, allow_nan=False))
-    sources = {name: _sources(dataset, described, name) for name in recordings}
-    metadata = {
-        **described,
-        "sources": {file: digest for some in sources.values() for file, digest in some.items()},
-        "split": split.metadata(described["window_s"]),
-        **({"skipped": sorted(skip)} if skip else {}),
-    }
-    if (path / "metadata.json").exists():
-        return open_same(path, metadata), False
-    check_free(path)
-    names = {name: part_name(described, name, some) for name, some in sources.items()}
-    with parts_folder(path) as folder:
-        writer = PartWriter(dataset, tuple(described["class_names"]), folder, names)
-        _prepare_missing(writer, workers)
-        if workers:
-            _tell_notes(writer)
-        store = _put_together(path, writer, recordings, metadata, split, known)
-        shutil.rmtree(folder)
-    return store, True
+    finished = (path / "metadata.json").exists()
+    # Workers import while sources are digested.
+    with WorkerPool(0 if finished else workers, preload=dataset) as pool:
+        described = json.loads(json.dumps(dataset.metadata, allow_nan=False))
+        sources = {name: _sources(dataset, described, name) for name in recordings}
+        metadata = {
+            **described,
+            "sources": {file: digest for some in sources.values() for file, digest in some.items()},
+            "split": split.metadata(described["window_s"]),
+            **({"skipped": sorted(skip)} if skip else {}),
+        }
+        if finished:
+            return open_same(path, metadata), False
+        check_free(path)
+        names = {name: part_name(described, name, some) for name, some in sources.items()}
+        with parts_folder(path) as folder:
+            writer = PartWriter(dataset, tuple(described["class_names"]), folder, names)
+            _prepare_missing(writer, pool)
+            if workers:
+                _tell_notes(writer)
+            store = _put_together(path, writer, recordings, metadata, split, known)
+            shutil.rmtree(folder)
+        return store, True
 
 
 def _chosen(dataset: Dataset, skip: Collection[str]) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _sources(dataset: Dataset, described: Mapping, recording: str) -> dict[str, 
     return {name: described["sources"][name] for name in dataset.sources_of(recording)}
 
 
-def _prepare_missing(writer: PartWriter, workers: int) -> None:
+def _prepare_missing(writer: PartWriter, pool: WorkerPool) -> None:
     todo = [name for name, part in writer.names.items() if Part.open(writer.folder / part) is None]
     for name in todo:
         shutil.rmtree(writer.folder / writer.names[name], ignore_errors=True)  # damaged
@@ -111,7 +113,7 @@ def _prepare_missing(writer: PartWriter, workers: int) -> None:
     if before:
         _log.info("%d of %d recordings were prepared before", before, len(writer.names))
     bad: dict[str, str] = {}
-    ended = _here(writer, todo) if workers == 0 else run_tasks(writer, todo, workers)
+    ended = pool.run(writer, todo)
     shown = progress(ended, total=len(todo), what="preparing recordings", unit="recording")
     try:
         for name, trouble in shown:
@@ -129,12 +131,6 @@ def _prepare_missing(writer: PartWriter, workers: int) -> None:
             f"{next(iter(bad.values()))}{others} Mend it, or leave it out with "
             f"--skip={','.join(bad)}, and run again: recordings that were prepared are kept."
         )
-
-
-def _here(writer: PartWriter, todo: list[str]) -> Iterator[tuple[str, str | None]]:
-    with threadpoolctl.threadpool_limits(1):  # as in a worker, so that the bits are the same
-        for name in todo:
-            yield name, failure(writer, name)
 
 
 def _tell_notes(writer: PartWriter) -> None:

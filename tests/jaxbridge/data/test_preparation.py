@@ -15,7 +15,7 @@ import pytest
 from jaxbridge.data.preparation import prepare
 from jaxbridge.data.splits import SplitRule, kept_pairs
 from jaxbridge.data.store import WindowBatch, WindowStore
-from jaxbridge.data.worker_pool import run_tasks
+from jaxbridge.data.worker_pool import WorkerPool
 from model_ports.errors import InputError
 from tests.jaxbridge.data.toy_dataset import Toy, write_toy
 
@@ -137,11 +137,15 @@ def test_many_bad_recordings_end_early_and_leave_nothing(tmp_path):
 def test_killed_at_any_moment_it_goes_on(toy, tmp_path):
     out, fatal = tmp_path / "s", ("S0_a", "S2_b", "S3_a", "S5_b")
     script = f"""
+        import os
         from pathlib import Path
         from jaxbridge.data.preparation import prepare
         from jaxbridge.data.splits import SplitRule
         from tests.jaxbridge.data.toy_dataset import Toy
-        toy = Toy(Path({str(toy.folder)!r}), Path({str(toy.log)!r}), kills_parent={fatal!r})
+        toy = Toy(
+            Path({str(toy.folder)!r}), Path({str(toy.log)!r}), kills_parent={fatal!r},
+            parent=os.getpid(),
+        )
         prepare({str(out)!r}, toy, SplitRule({RULE.sizes!r}), workers=2)
         """
     kills = 0
@@ -264,8 +268,12 @@ class _Deadly:
 
 
 def test_a_worker_that_cannot_begin():
-    with pytest.raises(InputError, match="exit code 3 as it began.*workers=0"):
-        list(run_tasks(_Deadly(), ["one", "two"], 2))
+    for preload, work in ((_Deadly(), len), (None, _Deadly())):
+        with (
+            pytest.raises(InputError, match="exit code 3 as it began.*workers=0"),
+            WorkerPool(2, preload) as pool,
+        ):
+            list(pool.run(work, ["one", "two"]))
 
 
 def test_a_data_set_that_cannot_be_sent(tmp_path):

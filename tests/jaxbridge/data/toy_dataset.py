@@ -17,8 +17,8 @@ from model_ports.errors import InputError
 class Toy:
     """Files `<subject>_<n>.npy` of (windows, 3, 50); label of window i is i % 2; steps of 1 s.
 
-    A recording in `kills_worker` ends its worker, one in `kills_parent` the process that started it
-    (the first time it is read). What was read is noted in `log`.
+    A recording in `kills_worker` ends its worker, one in `kills_parent` the process `parent` (the
+    first time it is read). What was read is noted in `log`.
     """
 
     folder: Path
@@ -26,6 +26,7 @@ class Toy:
     window_s: float = 2.0
     kills_worker: tuple[str, ...] = ()
     kills_parent: tuple[str, ...] = ()
+    parent: int = 0
 
     @property
     def recordings(self):
@@ -68,7 +69,7 @@ class Toy:
             file.write(f"{recording} {os.getpid()} {threads} {','.join(heavy)}\n")
         read = [name for name, *_ in self.log_lines()]
         if recording in self.kills_parent and read.count(recording) == 1:
-            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(self.parent, signal.SIGKILL)
         count = len(values)
         return WindowBatch(
             {"eeg": mixed}, np.arange(count) % 2, recording.split("_")[0], recording,
