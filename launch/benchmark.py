@@ -12,6 +12,9 @@ time and memory grow.
 --what=train: a bridge's training step in three published directions beside the reference's, which
 --reference_bench runs from a checkout of BioX-Bridge under --reference.
 
+--what=distillation: the same step beside knowledge distillation into the whole new encoder, both
+this package's.
+
 --what=remat: memory of that step and of one into ECG-FM, activations kept and recomputed;
 --what=scaling: its work on 1, 2, 4 ... of the devices. Compiled, not run.
 
@@ -28,14 +31,18 @@ of BioX-Bridge under --reference.
 import pathlib
 import sys
 import time
+from collections.abc import Iterable
 
 from absl import flags
 
 import model_ports as mp
-from launch.benchmarks import encoders, prepare, representations, scan, train
+from launch.benchmarks import distillation, encoders, prepare, representations, scan, train
 from launch.script import run
 
-_WHATS = ["encoders", "scan", "billion", "prepare", "representations", "train", "remat", "scaling"]
+_WHATS = [
+    "encoders", "scan", "billion", "prepare", "representations", "train", "distillation", "remat",
+    "scaling",
+]
 _WHAT = flags.DEFINE_enum("what", None, _WHATS, "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
@@ -43,7 +50,9 @@ _REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of th
 _REFERENCE_BENCH = flags.DEFINE_string(
     "reference_bench", "../shared/reference_bench.py", "train: the script that runs the reference."
 )
-_DIRECTIONS = flags.DEFINE_list("directions", None, "train: published directions to run.")
+_DIRECTIONS = flags.DEFINE_list(
+    "directions", None, "train, distillation: published directions to run."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results as JSON and CSV.")
 _LARGEST = flags.DEFINE_integer(
     "largest", 1_000_000, "scan: windows of the largest streamed CKA.", lower_bound=1000
@@ -89,7 +98,13 @@ def main() -> None:
     elif _WHAT.value == "train":
         measured, settings = train, train.Settings(
             reference=_reference(), reference_bench=_REFERENCE_BENCH.value,
-            directions=_directions(), rounds=_REPEATS.value, threads=_THREADS.value,
+            directions=_directions([case.direction for case in train.CASES]),
+            rounds=_REPEATS.value, threads=_THREADS.value,
+        )
+    elif _WHAT.value == "distillation":
+        measured, settings = distillation, distillation.Settings(
+            directions=_directions(distillation.CASES), rounds=_REPEATS.value,
+            threads=_THREADS.value,
         )
     else:
         measured, settings = scan, scan.Settings(
@@ -118,8 +133,8 @@ def _batches() -> tuple[int, ...]:
     return tuple(sorted({int(text) for text in _BATCHES.value}))
 
 
-def _directions() -> tuple[str, ...]:
-    measured = tuple(dict.fromkeys(case.direction for case in train.CASES))
+def _directions(measured: Iterable[str]) -> tuple[str, ...]:
+    measured = tuple(dict.fromkeys(measured))
     chosen = tuple(_DIRECTIONS.value or measured)
     if unknown := sorted(set(chosen) - set(measured)):
         raise mp.InputError(

@@ -50,7 +50,7 @@ class Distillation(Method):
             for split in ("pair", "val")
         }
         found = train(
-            data, Teacher(data.new, head), self._loss, lambda path: True, rows, self.optimisation,
+            data, Teacher(data.new, head), self.loss, lambda path: True, rows, self.optimisation,
             seed=seed, what=f"training {self.name}", folder=folder,
             about={"method": dataclasses.asdict(self)},
         )
@@ -62,7 +62,8 @@ class Distillation(Method):
             curve=found.curve, epoch_s=found.epoch_s,
         )
 
-    def _loss(self, student: Teacher, batch) -> tuple[jax.Array, jax.Array]:
+    def loss(self, student: Teacher, batch) -> tuple[jax.Array, jax.Array]:
+        """Returns losses and weights of a batch with "signal" and the teacher's "logits"."""
         scale = 1 / self.temperature
         logits, target = student(batch["signal"]) * scale, batch["logits"] * scale
         values = self.temperature**2 * losses.soft_cross_entropy(logits, target)

@@ -15,7 +15,7 @@ from jaxbridge.methods.cost import Program, step_program
 from jaxbridge.methods.study_data import StudyData
 from jaxbridge.training import engine
 from jaxbridge.training.checkpoints import TrainingCheckpoints, until_done
-from jaxbridge.training.engine import Loss, Rows
+from jaxbridge.training.engine import Batch, Loss, Rows
 from jaxbridge.training.fitting import Epoch, EpochReport, fit
 from model_ports.errors import InputError
 
@@ -88,13 +88,7 @@ def train(
     epochs = optimisation.epochs or bridge.epochs
     batch_size = min(optimisation.batch_size or bridge.batch_size, len(data.pair))
     batch = rows["pair"](np.arange(batch_size))
-    used = engine.reached(
-        module, loss,
-        {name: jax.ShapeDtypeStruct(values.shape, values.dtype) for name, values in batch.items()},
-    )
-    labels = engine.labels(
-        module, lambda path: path in used and trainable(path), statistics=trainable
-    )
+    labels = labels_of(module, loss, trainable, batch)
     trainer = engine.Trainer(module, loss, labels, optax.adam(optimisation.learning_rate))
     program, seconds = step_program(trainer, batch), EpochSeconds()
     with checkpoints(folder, data, {**about, "seed": seed, "what": what}) as kept:
@@ -107,6 +101,19 @@ def train(
     trained = frozenset(path for path, label in labels.items() if label == "bridge")
     return Trained(
         trainer.module(), trained, program, len(curve) * len(data.pair), curve, seconds.median()
+    )
+
+
+def labels_of(
+    module: nnx.Module, loss: Loss, trainable: Callable[[str], bool], batch: Batch
+) -> dict[str, str]:
+    """Returns labels by which those trainable leaves move that the loss depends on."""
+    used = engine.reached(
+        module, loss,
+        {name: jax.ShapeDtypeStruct(values.shape, values.dtype) for name, values in batch.items()},
+    )
+    return engine.labels(
+        module, lambda path: path in used and trainable(path), statistics=trainable
     )
 
 

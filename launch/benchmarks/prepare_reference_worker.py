@@ -1,9 +1,9 @@
 """Worker that runs the reference's own preparation code, from a checkout of BioX-Bridge.
 
 Its scripts are loaded as modules and their function per file is called for every file, as their last
-lines do. What they import without need (PyTorch, MNE) may be missing; for BioSPPy's filter and SciPy's
-former continuous wavelet transform SciPy stands in where they are not installed. Python-2 pickles are
-read with latin-1 strings, as the pandas of their day did.
+lines do. What they import without need (PyTorch, MNE) may be missing; for BioSPPy's filter SciPy
+stands in where it is not installed. Python-2 pickles are read with latin-1 strings, as the pandas of
+their day did. FOG's wavelet transforms are left out, since in this package they are the encoder's.
 """
 
 import contextlib
@@ -32,18 +32,6 @@ def _filter_signal(signal, ftype, band, order, frequency, sampling_rate):  # noq
     return scipy.signal.filtfilt(taps, [1.0], signal), sampling_rate, None
 
 
-def _ricker(points: int, a: float) -> np.ndarray:
-    at = (np.arange(points) - (points - 1) / 2) / a
-    return 2 / (np.sqrt(3 * a) * np.pi**0.25) * (1 - at**2) * np.exp(-(at**2) / 2)
-
-
-def _cwt(data: np.ndarray, wavelet: Callable, widths: np.ndarray) -> np.ndarray:
-    return np.stack([
-        np.convolve(data, wavelet(int(min(10 * width, len(data))), width)[::-1], mode="same")
-        for width in widths
-    ])
-
-
 def _read_pickle(path: str) -> dict:
     with open(path, "rb") as file:
         return pickle.load(file, encoding="latin1")
@@ -68,9 +56,6 @@ def _stand_ins() -> list[str]:
         sys.modules |= {
             "biosppy.signals": types.ModuleType("biosppy.signals"), "biosppy.signals.tools": tools
         }
-    if not hasattr(scipy.signal, "cwt"):
-        scipy.signal.cwt, scipy.signal.ricker = _cwt, _ricker
-        missing.append("scipy.signal.cwt")
     return missing
 
 
@@ -110,6 +95,8 @@ class _Reference:
         random.seed(0)
         if dataset == "wesad":
             self._module.pd.read_pickle = _read_pickle
+        elif dataset == "fog":
+            self._module.spec_cwt = lambda window: window
         return missing
 
     def prepare(self, folder: str, out: str) -> timing.Seconds:

@@ -1,7 +1,8 @@
-"""Worker that captures a batch of a published direction and trains its bridge with this package."""
+"""Worker that captures a batch of a published direction and trains on it with this package."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,46 +15,38 @@ class _Training:
     def __init__(self) -> None:
         self._calls: dict[str, Callable[[], object]] = {}
 
-    def load(self, direction: str, batch: int, steps: int) -> dict[str, Any]:
-        """Captures one batch of random windows, and compiles calls of `steps` steps on it."""
+    def load(self, direction: str, batch: int, steps: int, method: str = "bridge") -> dict[str, Any]:
+        """Captures one batch of random windows, and compiles calls of `steps` steps on it.
+
+        Args:
+            direction: published direction, or a variant of one.
+            batch, steps: of a call.
+            method: "bridge", or "KD" for the whole new encoder on cached pseudo-labels.
+        """
         import jax
         from flax import nnx
 
         import model_ports as mp
-        from jaxbridge.features.sweep import sweep
-        from jaxbridge.training.bridging import bridge_trainer, target_kind
-        from launch.published.directions import DIRECTIONS, untrained_model
+        from launch.published.directions import placed
 
-        chosen = DIRECTIONS[direction]
-        settings = dataclasses.replace(chosen.bridge, batch_size=batch)
+        chosen = placed(direction)
         old, new = (
             mp.create(name, rngs=nnx.Rngs(seed)) for seed, name in enumerate((chosen.old, chosen.new))
         )
-        model = untrained_model(chosen, old, new, seed=2)
-        kind = target_kind(old, chosen.position, settings.location)
         rng = np.random.default_rng(0)
         signals = {
             name: rng.standard_normal((batch, *shape), np.float32)
             for name, shape in (("old", chosen.old_signal), ("new", chosen.new_signal))
         }
-        every = np.arange(batch)
-
-        def capture() -> dict[str, np.ndarray]:
-            return {
-                name: sweep(
-                    function, module, signals[side].__getitem__, every, batch_size=batch, what=name
-                )
-                for name, function, module, side in (
-                    ("pooled", _pooled, model, "new"), ("target", kind, old, "old")
-                )
-            }
-
+        make = {"bridge": _bridge, "KD": _distillation}[method]
+        model, capture, make_trainer = make(chosen, old, new, signals)
         jax.block_until_ready(nnx.state(model))
         timing.reset_peak_memory()
         first, data = timing.timed(capture), capture()
-        trainer = bridge_trainer(model, settings)
+        trainer = make_trainer(data)
+        self._lower = functools.partial(_step, trainer, data)
         data = trainer.place(data)
-        order = np.tile(every, steps)
+        order = np.tile(np.arange(batch), steps)
         self._calls = {
             "capture": capture, "step": lambda: trainer.train(data, order, batch),
         }
@@ -64,6 +57,11 @@ class _Training:
             "compile_s": max(0.0, compiled - again),
         }
 
+    def program(self) -> dict[str, float]:
+        """What XLA states of a step, the batch whole: GFLOP per window, and MB that it holds."""
+        flops, memory = self._lower().flops_and_memory()
+        return {"gflop": flops / 1e9, "mb": memory / 2**20}
+
     def call(self, what: str) -> timing.Seconds:
         """Runs "capture" (of the batch) or "step" (all the steps of a call)."""
         return timing.timed(self._calls[what])
@@ -73,10 +71,78 @@ class _Training:
         return timing.peak_memory_bytes()
 
 
+def _bridge(chosen: Any, old: Any, new: Any, signals: Mapping[str, np.ndarray]) -> tuple:
+    """Returns the model, a call that captures its batch, and what makes its trainer."""
+    from jaxbridge.training.bridging import bridge_trainer, target_kind
+    from launch.published.directions import untrained_model
+
+    batch = len(signals["new"])
+    settings = dataclasses.replace(chosen.bridge, batch_size=batch)
+    model = untrained_model(chosen, old, new, seed=2)
+    kind = target_kind(old, chosen.position, settings.location)
+
+    def capture() -> dict[str, np.ndarray]:
+        return {
+            "pooled": _swept(_pooled, model, signals["new"]),
+            "target": _swept(kind, old, signals["old"]),
+        }
+
+    return model, capture, lambda data: bridge_trainer(model, settings)
+
+
+def _distillation(chosen: Any, old: Any, new: Any, signals: Mapping[str, np.ndarray]) -> tuple:
+    """The same for knowledge distillation into the whole new encoder."""
+    import optax
+    from flax import nnx
+
+    from jaxbridge import TaskHead
+    from jaxbridge.methods import Distillation
+    from jaxbridge.methods.gradient import labels_of
+    from jaxbridge.teacher import Teacher
+    from jaxbridge.training.engine import Trainer
+
+    method = Distillation()
+    teacher, student = (
+        Teacher(encoder, TaskHead(
+            encoder.layer_shape(encoder.num_layers, signals[side].shape)[1], chosen.num_classes,
+            rngs=nnx.Rngs(2),
+        ))
+        for side, encoder in (("old", old), ("new", new))
+    )
+
+    def capture() -> dict[str, np.ndarray]:
+        return {"signal": signals["new"], "logits": _swept(_logits, teacher, signals["old"])}
+
+    def make_trainer(data: Mapping[str, np.ndarray]) -> Trainer:
+        labels = labels_of(student, method.loss, lambda path: True, data)
+        return Trainer(student, method.loss, labels, optax.adam(method.optimisation.learning_rate))
+
+    return student, capture, make_trainer
+
+
+def _step(trainer: Any, data: Mapping[str, np.ndarray]) -> Any:
+    from jaxbridge.methods.cost import step_program
+
+    return step_program(trainer, data)
+
+
+def _swept(function: Callable, module: Any, signals: np.ndarray) -> np.ndarray:
+    from jaxbridge.features.sweep import sweep
+
+    return sweep(
+        function, module, signals.__getitem__, np.arange(len(signals)), batch_size=len(signals),
+        what="capturing",
+    )
+
+
 def _pooled(model: Any, signal: Any) -> Any:
     return model.pooled(signal)
 
 
+def _logits(teacher: Any, signal: Any) -> Any:
+    return teacher(signal)
+
+
 if __name__ == "__main__":
     training = _Training()
-    serve({name: getattr(training, name) for name in ("load", "call", "peak")})
+    serve({name: getattr(training, name) for name in ("load", "call", "peak", "program")})

@@ -257,6 +257,24 @@ def direction(name: str) -> Direction:
     return ALL[name]
 
 
+def placed(name: str) -> Direction:
+    """Returns a direction with a position: a variant's is the middle of the new encoder's layers.
+
+    Raises:
+        InputError: there is none of that name, or none of its kind is published.
+    """
+    chosen = direction(name)
+    if chosen.position is not None:
+        return chosen
+    if name not in VARIANTS:
+        raise InputError(f"no position is published for {name}; there are {', '.join(VARIANTS)}.")
+    base = next(base for base in DIRECTIONS.values() if name.startswith(base.name))
+    if chosen.new == base.new:
+        raise InputError(f"{name} has another old encoder: give a variant whose new one is another.")
+    middle = mp.abstract(chosen.new).num_layers // 2
+    return dataclasses.replace(chosen, position=Position(middle, base.position.l))
+
+
 def untrained_bridge(
     direction: Direction, old: mp.Encoder, new: mp.Encoder, *, seed: int
 ) -> PrototypeBridge:
