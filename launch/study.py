@@ -70,7 +70,8 @@ def main() -> None:
         command=shlex.join(["python", "-m", "launch.study", *sys.argv[1:]]),
     )
     if (out / "results.csv").exists():
-        print(f"Table: {out / 'results.csv'}\nPage: {study_page.write(out)}")
+        page = study_page.write(out)
+        print(f"\n{(out / 'tables.md').read_text()}\nTable: {out / 'results.csv'}\nPage: {page}")
     if failed:
         for failure in read_json(out / "study.json")["failed"]:
             print("failed: {variation}, seed {seed}, fold {fold}: {error}".format(**failure))

@@ -1,4 +1,4 @@
-"""The page of a study: figures/ and report.html, from the results.csv and study.json beside them.
+"""The page of a study: figures, tables.md and report.html, from results.csv and study.json beside them.
 
 results.csv is the tidy table of `jaxbridge.statistics.tidy`: `run_rows` of every method, seed and
 fold, `summary_rows` of every method and, where wanted, `jaxbridge.statistics.curves.curve_rows`. Each
@@ -23,7 +23,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxbridge.report.page import words
+from jaxbridge.report.page import markdown, words
 from jaxbridge.report.page.blocks import Code, Page, Section, Table, Text
 from jaxbridge.report.page.document import write_page
 from jaxbridge.report.study.sections import PartSections
@@ -33,7 +33,7 @@ from model_ports.errors import InputError
 
 
 def write(folder: str | pathlib.Path) -> pathlib.Path:
-    """Writes figures/ (PNG), comparisons.csv and report.html.
+    """Writes figures/ (PNG), comparisons.csv, tables.md and report.html.
 
     Args:
         folder: of the study, see above.
@@ -58,6 +58,7 @@ def write(folder: str | pathlib.Path) -> pathlib.Path:
         ]
     if compared:
         write_rows(folder / "comparisons.csv", compared)
+    (folder / "tables.md").write_text(markdown.tables(sections) + "\n", encoding="utf-8")
     names = dict.fromkeys(part.dataset for part in parts)
     page = Page(
         title=study["title"], subtitle=" · ".join(names), tiles=tiles,

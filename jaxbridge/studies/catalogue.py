@@ -22,7 +22,7 @@ SHIFTS_S = (0.0, 0.25, 0.5, 1.0, 2.0)
 SNRS_DB = (20.0, 10.0, 0.0, -10.0)
 LOGIT_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 UNPAIRED = (0.1, 0.25, 0.5, 0.75, 0.9)
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _PLACES = ("first", "middle", "last")
 
 

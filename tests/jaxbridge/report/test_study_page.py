@@ -108,6 +108,19 @@ def test_costs_and_the_varied_axis(made):
     ]
 
 
+def test_the_same_tables_as_markdown(made):
+    folder, _, page = made
+    found = {}
+    for block in (folder / "tables.md").read_text(encoding="utf-8").strip().split("\n\n**"):
+        caption, _, header, rule, *rows = block.splitlines()
+        assert header.count("|") == rule.count("|") == len(page.table(caption.strip("*"))[0]) + 1
+        found[caption.strip("*")] = [row.strip("| ").split(" | ") for row in rows]
+    scores = next(rows for caption, rows in found.items() if caption.startswith("Scores"))
+    column = page.column("Scores on test windows", "balanced accuracy")
+    assert {row[0]: row[2] for row in scores} == column
+    assert not any("Settings" in caption for caption in found)
+
+
 def test_few_subjects_are_told(made, tmp_path):
     assert "Only 6 test subjects" in made[2].text
     write_study(tmp_path, people=10, curves=False, costs=False)
