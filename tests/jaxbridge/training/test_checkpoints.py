@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from orbax.checkpoint.path.step import TMP_DIR_SUFFIX
 
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from model_ports.errors import InputError
@@ -76,6 +77,16 @@ def test_a_flipped_bit_is_noticed(tmp_path, caplog):
 
 def test_nothing_whole_is_none(tmp_path):
     assert TrainingCheckpoints(tmp_path / "c", {"rank": 3}).latest() is None
+
+
+def test_what_a_kill_left_unfinished_is_removed(tmp_path):
+    _filled(tmp_path / "c").close()
+    left = tmp_path / "c" / f"25{TMP_DIR_SUFFIX}1700000000"  # as this version of Orbax names it
+    (left / "arrays").mkdir(parents=True)
+    kept = TrainingCheckpoints(tmp_path / "c", {"rank": 3})
+    assert not left.exists()
+    assert kept.latest()[0] == 20
+    kept.close()
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path):
