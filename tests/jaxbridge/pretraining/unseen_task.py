@@ -4,8 +4,8 @@
 
 A small encoder is pretrained on a set for each factor; then a linear head is fitted to its frozen
 embeddings of a set labelled with the state, which it did not see, and to those of the same encoder
-before. With --shuffled it is also pretrained on shuffled labels. With --left_out it is pretrained on all
-factors but one, and that one takes the state's place: a factor that no seen label depends on.
+before. With --shuffled it is also pretrained on shuffled labels. With --left_out it is pretrained on
+all factors but one, and that one takes the state's place: a factor that no seen label depends on.
 """
 
 import argparse
