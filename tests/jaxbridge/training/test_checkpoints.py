@@ -81,7 +81,7 @@ def test_nothing_whole_is_none(tmp_path):
 
 def test_what_a_kill_left_unfinished_is_removed(tmp_path):
     _filled(tmp_path / "c").close()
-    left = tmp_path / "c" / f"25{ocp.path.step.TMP_DIR_SUFFIX}1700000000"  # as this version of Orbax names it
+    left = tmp_path / "c" / f"25{ocp.path.step.TMP_DIR_SUFFIX}1700000000"  # as Orbax names it
     (left / "arrays").mkdir(parents=True)
     kept = TrainingCheckpoints(tmp_path / "c", {"rank": 3})
     assert not left.exists()
