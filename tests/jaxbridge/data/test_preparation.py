@@ -276,6 +276,19 @@ def test_a_worker_that_cannot_begin():
             list(pool.run(work, ["one", "two"]))
 
 
+def _end_template(task):
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
+def test_when_no_more_workers_can_be_started():
+    """A worker does 16 tasks."""
+    tasks = [str(i) for i in range(17)]
+    with WorkerPool(1) as pool:
+        assert list(pool.run(len, tasks)) == [(task, None) for task in tasks]
+    with pytest.raises(InputError, match="starts workers ended"), WorkerPool(1) as pool:
+        list(pool.run(_end_template, tasks))
+
+
 def test_a_data_set_that_cannot_be_sent(tmp_path):
     local = type("Local", (_Big,), {})
     with pytest.raises(InputError, match="workers=0"):
