@@ -41,7 +41,7 @@ def part_name(metadata: Mapping, recording: str, sources: Mapping[str, str]) -> 
 
 @dataclasses.dataclass(frozen=True)
 class PartWriter:
-    """Picklable `work` of `worker_pool.run_tasks`: prepares a recording and writes its part.
+    """Picklable `work` of `WorkerPool.run`: prepares a recording and writes its part.
 
     Attributes:
         dataset: whose recordings.
