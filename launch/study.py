@@ -42,6 +42,10 @@ _PREPARED = flags.DEFINE_string(
     "prepared", None, "Folder of windows, teachers and features, which studies on the same data may "
     "share, one at a time; by default within --out.",
 )
+_TOGETHER = flags.DEFINE_bool(
+    "together", None, "Train bridges that differ in settings alone in one compiled step; by default "
+    "where there is an accelerator."
+)
 _MINIATURE = flags.DEFINE_bool(
     "miniature", False, "A minute of work on tiny encoders and few windows, to see that all runs."
 )
@@ -49,6 +53,11 @@ _MINIATURE = flags.DEFINE_bool(
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(";") if name.strip()]
+
+
+def _together() -> bool:
+    # On a CPU one bridge keeps the cores busy: together saves a sixth of the time, for their memory.
+    return jax.default_backend() != "cpu" if _TOGETHER.value is None else _TOGETHER.value
 
 
 def main() -> None:
@@ -66,7 +75,7 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", str((prepared / "compiled").resolve()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     failed = run_study(
-        study, setup, out, parsed_seeds(), prepared=prepared,
+        study, setup, out, parsed_seeds(), prepared=prepared, together=_together(),
         command=shlex.join(["python", "-m", "launch.study", *sys.argv[1:]]),
     )
     if (out / "results.csv").exists():

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxbridge.bridged_model import BridgedModel, Position
-from jaxbridge.methods.cost import count_parameters, step_program
+from jaxbridge.methods.cost import Program, count_parameters, step_program
 from jaxbridge.methods.gradient import EpochSeconds, checkpoints
 from jaxbridge.methods.method import Fitted, Method
 from jaxbridge.methods.study_data import StudyData
@@ -30,11 +30,11 @@ class Bridge(Method):
     position: tuple[int, int] | None = None
 
     def capture(self, data: StudyData) -> None:
-        model = self._untrained(data, 0)
-        data.targets(target_kind(model.old, model.position, self._settings(data).location))
+        model = self.untrained(data, 0)
+        data.targets(target_kind(model.old, model.position, self.settings_for(data).location))
 
     def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
-        settings, model = self._settings(data), self._untrained(data, seed)
+        settings, model = self.settings_for(data), self.untrained(data, seed)
         moves = _moves(model, settings)
         order, seconds = self._order(data, seed), EpochSeconds()
         about = {"method": dataclasses.asdict(self), "seed": seed}
@@ -45,16 +45,29 @@ class Bridge(Method):
             )
         return Fitted(
             trained, "new", *count_parameters(trained, data.shapes[0], moves),
-            program=_step(data, model, settings),
+            program=self.step(data, model),
             train_samples=len(curve) * len(data.pair), curve=curve, epoch_s=seconds.median(),
             details={"position": list(model.position)},
         )
 
-    def _settings(self, data: StudyData) -> BridgeSettings:
+    def settings_for(self, data: StudyData) -> BridgeSettings:
+        """Returns the settings, with a batch no larger than the data."""
         settings = self.settings or data.settings.bridge
         return dataclasses.replace(
             settings, batch_size=min(settings.batch_size, len(data.pair))
         )
+
+    def step(self, data: StudyData, model: BridgedModel) -> Program:
+        """Returns one training step of an untrained model."""
+        settings = self.settings_for(data)
+        rows = np.arange(settings.batch_size)
+        inputs = data.bridge_inputs(model, settings)["pair"]
+        targets = data.targets(target_kind(model.old, model.position, settings.location))
+        batch = {name: values[rows] for name, values in inputs.items()}
+        steps = settings.epochs * -(-len(data.pair) // settings.batch_size)
+        trainer = bridge_trainer(model, settings, steps=steps)
+        target = targets.rows(data.target_rows("pair")[rows])
+        return step_program(trainer, {**batch, "target": target})
 
     def _position(self, data: StudyData) -> Position:
         return Position(*(self.position or data.position))
@@ -63,8 +76,9 @@ class Bridge(Method):
         del data, seed
         return None
 
-    def _untrained(self, data: StudyData, seed: int) -> BridgedModel:
-        return data.untrained(self._position(data), self._settings(data), seed=seed)
+    def untrained(self, data: StudyData, seed: int) -> BridgedModel:
+        """Returns the bridged model as training starts."""
+        return data.untrained(self._position(data), self.settings_for(data), seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +117,7 @@ class RandomBridge(Bridge):
         del data
 
     def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
-        model = self._untrained(data, seed)
+        model = self.untrained(data, seed)
         factor = model.bridge.low_rank_b
         bound = 1 / math.sqrt(factor.shape[0])
         key = jax.random.fold_in(jax.random.key(seed), 1)
@@ -118,13 +132,3 @@ def _moves(model: BridgedModel, settings: BridgeSettings):
     """Tells by path within the whole model what training moves."""
     labels = trained_labels(model, settings)
     return lambda path: labels.get(path.removeprefix("suffix."), "frozen") != "frozen"
-
-
-def _step(data: StudyData, model: BridgedModel, settings: BridgeSettings):
-    rows = np.arange(settings.batch_size)
-    inputs = data.bridge_inputs(model, settings)["pair"]
-    targets = data.targets(target_kind(model.old, model.position, settings.location))
-    batch = {name: values[rows] for name, values in inputs.items()}
-    steps = settings.epochs * -(-len(data.pair) // settings.batch_size)
-    trainer = bridge_trainer(model, settings, steps=steps)
-    return step_program(trainer, {**batch, "target": targets.rows(data.target_rows("pair")[rows])})

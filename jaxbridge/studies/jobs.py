@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbridge.methods import Cost, StudyData
+from jaxbridge.methods import Cost, Fitted, StudyData
 from jaxbridge.run_folder import read_json, write_curve, write_json
 from jaxbridge.settings_difference import differences
 from jaxbridge.statistics.predictions import Predictions
@@ -79,6 +79,25 @@ class Job(NamedTuple):
         resumed = (folder / "training").exists()
         folder.mkdir(parents=True, exist_ok=True)
         fitted = self.variation.method.fit(data, self.case.seed, folder=folder)
+        if resumed:  # its clock began anew
+            fitted.wall_s = max(fitted.wall_s, fitted.epoch_s * len(fitted.curve))
+        spent = time.monotonic() - started[0], time.process_time() - started[1]
+        self.finish(fitted, data, setup, spent, resumed=resumed)
+
+    def finish(
+        self, fitted: Fitted, data: StudyData, setup: Setup, spent: tuple[float, float], *,
+        resumed: bool = False,
+    ) -> None:
+        """Predicts the test windows with what was fitted, and writes the files.
+
+        Args:
+            fitted: by the variation's method.
+            data, setup: see `run`.
+            spent: seconds and CPU seconds of the fit.
+            resumed: the fit went on after a kill.
+        """
+        started, folder = (time.monotonic(), time.process_time()), self._unfinished
+        folder.mkdir(parents=True, exist_ok=True)
         test = data.windows.indices("test")
         subjects = data.windows.subjects
         subjects = np.full(len(data.windows.labels), "unknown") if subjects is None else subjects
@@ -87,15 +106,14 @@ class Job(NamedTuple):
             np.array([setup.person(self.case, str(name)) for name in subjects[test]]),
             *self.case,
         ).save(folder / "predictions.npz")
-        if resumed:  # its clock began anew
-            fitted.wall_s = max(fitted.wall_s, fitted.epoch_s * len(fitted.curve))
         write_json(folder / "cost.json", fitted.cost(data).as_dict())
         if fitted.curve:
             write_curve(folder / "curve.csv", fitted.curve)
         write_json(folder / "details.json", {
             **fitted.details, "variation": self.variation.identity(),
-            "pairs": len(data.pair), "resumed": resumed, "seconds": time.monotonic() - started[0],
-            "cpu_seconds": time.process_time() - started[1],
+            "pairs": len(data.pair), "resumed": resumed,
+            "seconds": spent[0] + time.monotonic() - started[0],
+            "cpu_seconds": spent[1] + time.process_time() - started[1],
         })
         self.failure_file.unlink(missing_ok=True)
         folder.rename(self.folder)

@@ -5,11 +5,14 @@ import itertools
 import json
 import logging
 import pathlib
+import shutil
+import time
 from collections.abc import Iterable, Sequence
 
 import jax
 
 from jaxbridge.methods import StudyData
+from jaxbridge.methods.bridge_grid import fit_grid, grids
 from jaxbridge.run_folder import RunFolder
 from jaxbridge.studies.jobs import Job
 from jaxbridge.studies.results import write_results
@@ -22,7 +25,7 @@ _log = logging.getLogger("jaxbridge")
 
 def run_study(
     study: Study, setup: Setup, out: str | pathlib.Path, seeds: Sequence[int], *,
-    prepared: str | pathlib.Path | None = None, command: str = "",
+    prepared: str | pathlib.Path | None = None, together: bool = False, command: str = "",
 ) -> list[Job]:
     """Runs what has not been run of a study, and writes its results.
 
@@ -36,6 +39,8 @@ def run_study(
         seeds: of windows, initial values and orders.
         prepared: folder of the shared data, `out`/data if None; studies on the same setup may share
             it, one at a time.
+        together: train bridges on the same data that differ in their settings alone in one compiled
+            step; results are the same up to rounding.
         command: that started it, for the record.
 
     Returns:
@@ -63,7 +68,7 @@ def run_study(
                 # Every fit compiled programs of its own, which would be kept.
                 jax.clear_caches()
                 gc.collect()
-            errors += _run_case(case, list(group), setup, prepared)
+            errors += _run_case(case, list(group), setup, prepared, together)
             write_results(study, setup, seeds, jobs, command)
     except BaseException:
         write_results(study, setup, seeds, jobs, command)
@@ -75,7 +80,9 @@ def run_study(
     return [job for job in jobs if job.failure() is not None]
 
 
-def _run_case(case: Case, jobs: Sequence[Job], setup: Setup, prepared: pathlib.Path) -> list[Exception]:
+def _run_case(
+    case: Case, jobs: Sequence[Job], setup: Setup, prepared: pathlib.Path, together: bool
+) -> list[Exception]:
     """Runs jobs of one case, those on the same data one after another; returns what went wrong."""
     errors: list[Exception] = []
     for encoder, of_encoder in _grouped(jobs, lambda job: job.variation.encoder):
@@ -90,8 +97,33 @@ def _run_case(case: Case, jobs: Sequence[Job], setup: Setup, prepared: pathlib.P
             except Exception as error:
                 errors += _fail(of_change, error)
                 continue
-            errors += [e for job in of_change for e in _run_job(job, changed, setup)]
+            if together:
+                _run_grids(of_change, changed, setup)
+            errors += [e for job in of_change if not job.done() for e in _run_job(job, changed, setup)]
     return errors
+
+
+def _run_grids(jobs: Sequence[Job], data: StudyData, setup: Setup) -> None:
+    """Runs what can be trained together; what fails so is left to be run by itself."""
+    for grid in grids([job.variation.method for job in jobs], data):
+        some, started = [jobs[i] for i in grid], (time.monotonic(), time.process_time())
+        _log.info("%s, %s ...", "; ".join(job.variation.name for job in some), some[0].case.folder)
+        folder = some[0].study_folder / "jobs" / f".together.{some[0].case.folder}"
+        try:
+            found = fit_grid(
+                [job.variation.method for job in some], data, some[0].case.seed, folder=folder
+            )
+        except InputError as error:
+            _log.warning("not together (%s); one by one", error)
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        spent = (
+            (time.monotonic() - started[0]) / len(some),
+            (time.process_time() - started[1]) / len(some),
+        )
+        for job, fitted in zip(some, found, strict=True):
+            job.finish(fitted, data, setup, spent)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_job(job: Job, data: StudyData, setup: Setup) -> list[Exception]:

@@ -62,14 +62,31 @@ def alignment_loss(settings: AlignmentSettings, *, remat: bool = False) -> Loss:
         last = None
         if settings.location == "last_layer" or settings.logit_weight:
             last = suffix.from_tokens(tokens, remat=remat)
-        predicted = tokens if settings.location == "bridge_output" else last
-        values = _distance(settings)(predicted, batch)
-        if settings.logit_weight:
-            logits = suffix.logits(last)
-            values += settings.logit_weight * losses.soft_cross_entropy(logits, batch["logits"])
+        values = alignment_values(settings, suffix, tokens, last, batch)
         return values, jnp.ones_like(values)
 
     return loss
+
+
+def alignment_values(
+    settings: AlignmentSettings, suffix: Suffix, tokens: jax.Array, last: jax.Array | None,
+    batch: Mapping[str, jax.Array],
+) -> jax.Array:
+    """Returns the loss of every window, (batch,).
+
+    Args:
+        settings: see `AlignmentSettings`.
+        suffix: for its head.
+        tokens: a bridge's output, (batch, tokens, features).
+        last: the last layer's, of the same windows; not read where `settings` do not need it.
+        batch: see `alignment_loss`.
+    """
+    predicted = tokens if settings.location == "bridge_output" else last
+    values = _distance(settings)(predicted, batch)
+    if settings.logit_weight:
+        logits = suffix.logits(last)
+        values += settings.logit_weight * losses.soft_cross_entropy(logits, batch["logits"])
+    return values
 
 
 def _distance(settings: AlignmentSettings):

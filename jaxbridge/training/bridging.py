@@ -206,14 +206,27 @@ def train_bridge(
     model = BridgedModel(new, old, bridge, head, position, pool=settings.pool)
     steps = -(-num_pairs // max(1, settings.batch_size)) * settings.epochs
     trainer = bridge_trainer(model, settings, steps=steps)
-    sources = (given(trainer) if callable(given) else given for given in (pairs, val))
-    curve = fit(
-        trainer, *sources, epochs=settings.epochs, batch_size=settings.batch_size, seed=seed,
-        keep_best=settings.keep == "best", patience=settings.patience, what=what,
-        checkpoints=checkpoints, on_epoch=on_epoch,
+    curve = train_model(
+        trainer, pairs, val, settings, seed=seed, what=what, checkpoints=checkpoints,
+        on_epoch=on_epoch,
     )
     suffix = trainer.module()
     trained = BridgedModel(
         new, suffix.old, suffix.bridge, suffix.head, position, pool=settings.pool
     )
     return trained, curve
+
+
+def train_model(
+    trainer: engine.Trainer, pairs: Callable[[engine.Trainer], Source] | Batch,
+    val: Callable[[engine.Trainer], Source] | Batch, settings: BridgeSettings, *, seed: int,
+    what: str, checkpoints: TrainingCheckpoints | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> list[Epoch]:
+    """Runs the epochs of a bridge's settings; see `train_bridge` for the arguments."""
+    sources = (given(trainer) if callable(given) else given for given in (pairs, val))
+    return fit(
+        trainer, *sources, epochs=settings.epochs, batch_size=settings.batch_size, seed=seed,
+        keep_best=settings.keep == "best", patience=settings.patience, what=what,
+        checkpoints=checkpoints, on_epoch=on_epoch,
+    )

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.features.store import FeatureStore
 from jaxbridge.features.sweep import Read
 from jaxbridge.teacher import Teacher
+from jaxbridge.training.bridge_grid import train_grid
 from jaxbridge.training.bridging import BridgeSettings, new_bridge, target_kind, train_bridge
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.engine import Batch, Rows, Trainer
@@ -171,17 +172,35 @@ class PairData:
         Raises:
             InputError: features of another pooling, or see `train_bridge`.
         """
+        pair, val = self._sources(model, settings, order)
+        return train_bridge(
+            self.new, model.old, model.head, model.bridge, model.position, pair, val, settings,
+            seed=seed, num_pairs=len(self.pair), what=what, checkpoints=checkpoints,
+            on_epoch=on_epoch,
+        )
+
+    def train_grid(
+        self, models: Sequence[BridgedModel], settings: Sequence[BridgeSettings], *, seed: int,
+        what: str, checkpoints: TrainingCheckpoints | None = None,
+        on_epoch: Callable[[EpochReport], None] | None = None,
+    ) -> tuple[list[BridgedModel], list[Epoch]]:
+        """Trains bridges on the pairs in one compiled step; see `train`, `bridge_grid.train_grid`."""
+        pair, val = self._sources(models[0], settings[0], None)
+        return train_grid(
+            models, settings, pair, val, seed=seed, what=what, checkpoints=checkpoints,
+            on_epoch=on_epoch,
+        )
+
+    def _sources(
+        self, model: BridgedModel, settings: BridgeSettings, order: np.ndarray | None
+    ) -> list[Callable[[Trainer], Source]]:
         inputs = self.bridge_inputs(model, settings, order)
         targets = self.targets(target_kind(model.old, model.position, settings.location))
 
         def source_of(split: str) -> Callable[[Trainer], Source]:
             return lambda trainer: targets.source(trainer, inputs[split], self.target_rows(split))
 
-        return train_bridge(
-            self.new, model.old, model.head, model.bridge, model.position, source_of("pair"),
-            source_of("val"), settings, seed=seed, num_pairs=len(self.pair), what=what,
-            checkpoints=checkpoints, on_epoch=on_epoch,
-        )
+        return [source_of("pair"), source_of("val")]
 
     def bridge_inputs(
         self, model: BridgedModel, settings: BridgeSettings, order: np.ndarray | None = None

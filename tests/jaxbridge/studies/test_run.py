@@ -53,6 +53,14 @@ def _run(out: pathlib.Path, seeds=(0, 1), study=None, **changes) -> list:
     )
 
 
+def _rates(*rates: float) -> Study:
+    base = toy_setup.SETTINGS.bridge
+    return Study("rates", "Rates", [
+        Variation(name, methods.Bridge(name, dataclasses.replace(base, learning_rate=rate)))
+        for name, rate in ((f"rate {rate:g}", rate) for rate in rates)
+    ])
+
+
 def _table(out: pathlib.Path) -> list[dict[str, str]]:
     with (out / "results.csv").open() as file:
         return list(csv.DictReader(file))
@@ -200,3 +208,31 @@ def test_a_training_that_was_killed_goes_on_and_its_time_is_that_of_all_epochs(t
     cost = json.loads((job / "cost.json").read_text())
     assert epochs == toy_setup.SETTINGS.bridge.epochs
     assert not cost["wall_s"] < epochs * cost["epoch_s"]
+
+
+def test_bridges_of_a_study_train_together(tmp_path, caplog):
+    study, setup = _rates(0.01, 0.02), toy_setup.setup()
+    for folder, together in (("alone", False), ("together", True)):
+        out = tmp_path / folder
+        assert run_study(study, setup, out, [0], prepared=_PREPARED[0], together=together) == []
+        assert not list((out / "jobs").glob(".*"))
+    for name in ("rate_0.01", "rate_0.02"):
+        alone, together = (
+            np.load(tmp_path / folder / "jobs" / name / "seed_0_fold_0" / "predictions.npz")
+            for folder in ("alone", "together")
+        )
+        for key in alone:
+            if alone[key].dtype.kind == "f":
+                np.testing.assert_allclose(together[key], alone[key], rtol=5e-3, atol=5e-3)
+    details = tmp_path / "together" / "jobs" / "rate_0.01" / "seed_0_fold_0" / "details.json"
+    assert json.loads(details.read_text())["trained_with"] == 1
+
+
+def test_one_bad_bridge_does_not_cost_the_others(tmp_path, caplog):
+    failed = run_study(
+        _rates(0.01, 1e38), toy_setup.setup(), tmp_path / "out", [0], prepared=_PREPARED[0],
+        together=True,
+    )
+    assert [job.variation.name for job in failed] == ["rate 1e+38"]
+    assert "one by one" in caplog.text
+    assert (tmp_path / "out" / "jobs" / "rate_0.01" / "seed_0_fold_0" / "predictions.npz").exists()
