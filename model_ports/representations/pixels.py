@@ -34,8 +34,14 @@ def area_means(values: jax.Array, size: int) -> jax.Array:
     along = jnp.asarray(area_weights(values.shape[2], size), jnp.float32)
     values = jnp.einsum("brc,xc->brx", values, along, precision="highest")
     # Whole rows are quick to gather, and few meet a pixel: a product would cost far more.
-    at, share = area_taps(values.shape[1], size)
-    return sum(share[:, k, None] * values[:, at[:, k]] for k in range(at.shape[1]))
+    at, share = map(jnp.asarray, area_taps(values.shape[1], size))
+
+    # A loop keeps XLA on a CPU from doing it all again for each of the three colours that follow.
+    def add(k: int, total: jax.Array) -> jax.Array:
+        return total + share[:, k, None] * values[:, at[:, k]]
+
+    start = jnp.zeros((len(values), size, size), values.dtype)
+    return jax.lax.fori_loop(0, at.shape[1], add, start)
 
 
 def scaled(values: jax.Array) -> jax.Array:
