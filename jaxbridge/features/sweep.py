@@ -121,7 +121,7 @@ def batches(
             batch = waiting.popleft().result()
             if i + _AHEAD < len(parts):
                 waiting.append(reader.submit(load, parts[i + _AHEAD]))
-            found = _apply(function, structure, leaves, batch)
+            found = _apply(function, structure, mesh, leaves, batch)
             jax.tree.map(lambda x: x.copy_to_host_async(), found)
             if running is not None:
                 yield _to_host(*running)
@@ -132,9 +132,37 @@ def batches(
         reader.shutdown(cancel_futures=True)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _apply(function: Callable, structure: Any, leaves: list[jax.Array], windows: jax.Array) -> Any:
-    return function(jax.tree.unflatten(structure, leaves), windows)
+def lowered(
+    function: Callable[[Any, jax.Array], Any], module: nnx.Module, shape: tuple[int, ...],
+    batch_size: int, devices: list[jax.Device],
+) -> jax.stages.Lowered:
+    """Returns the program of one call of `batches`, not yet compiled.
+
+    Args:
+        function, batch_size, devices: see `batches`.
+        module: its leaves may be shapes, such as `model_ports.abstract` makes.
+        shape: of one window.
+    """
+    mesh = Mesh(np.array(devices), ("batch",))
+    every, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("batch",)))
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: module))
+    leaves = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=every) for x in leaves]
+    size = call_size(batch_size, batch_size, devices)
+    windows = jax.ShapeDtypeStruct((size, *shape), np.float32, sharding=split)
+    return _apply.lower(function, structure, mesh, leaves, windows)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _apply(
+    function: Callable, structure: Any, mesh: Mesh, leaves: list[jax.Array], windows: jax.Array
+) -> Any:
+    # Each device by itself: left to XLA's partitioner, a grouped convolution is not split by windows.
+    each = jax.shard_map(
+        lambda leaves, windows: function(jax.tree.unflatten(structure, leaves), windows), mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec("batch")), out_specs=PartitionSpec("batch"),
+        check_vma=False,
+    )
+    return each(leaves, windows)
 
 
 def call_size(batch_size: int, count: int, devices: list[jax.Device] | None = None) -> int:

@@ -1,6 +1,7 @@
 """What a training step needs, read off compiled programs that are never run.
 
-`--what=remat`: memory with activations kept and recomputed. `--what=scaling`: work per device.
+`--what=remat`: memory with activations kept and recomputed. `--what=scaling`: work per device, of a
+step and of capturing all layers of the new encoder.
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ from flax import nnx
 
 import model_ports as mp
 from jaxbridge import BridgedModel, BridgeSettings, Position, TaskHead
+from jaxbridge.features.layout import FeatureLayout
+from jaxbridge.features.sweep import lowered
 from jaxbridge.training.bridging import bridge_trainer, new_bridge
 from launch.benchmarks import tables
 from launch.published.directions import DIRECTIONS
@@ -159,20 +162,37 @@ def _memory(settings: Settings) -> Iterator[Memory]:
 
 
 def _scaling(settings: Settings) -> Iterator[Share]:
+    for name in settings.directions:
+        new, signal = mp.abstract(DIRECTIONS[name].new), DIRECTIONS[name].new_signal
+        function = FeatureLayout.of(new, signal, "mean").function("mean")
+        yield from _shares(
+            f"capture, {name}", settings.batch,
+            lambda count, *of: lowered(*of, settings.batch, jax.devices()[:count]),
+            function, new, signal,
+        )
     for name, model, bridge, target in _cases(settings):
-        alone = None
-        count = 1
-        while count <= jax.device_count():
-            program = _lowered(model, bridge, target, settings.batch, count).compile()
-            gflop = program.cost_analysis()["flops"] / 1e9
-            alone = alone or gflop
-            # a sum over one device moves nothing
-            sizes = collective_bytes(program.as_text()) if count > 1 else []
-            yield Share(
-                what=name, devices=count, windows=-(-settings.batch // count), gflop=gflop,
-                share=gflop / alone, collectives=len(sizes), collective_mb=sum(sizes) / 2**20,
-            )
-            count *= 2
+        yield from _shares(
+            name, settings.batch,
+            lambda count, *of: _lowered(*of, settings.batch, count), model, bridge, target,
+        )
+
+
+def _shares(
+    name: str, batch: int, lower: Callable[..., jax.stages.Lowered], *arguments: Any
+) -> Iterator[Share]:
+    """What a device does in `lower(count, *arguments)`, for 1, 2, 4 ... devices."""
+    alone, count = None, 1
+    while count <= jax.device_count():
+        program = lower(count, *arguments).compile()
+        gflop = program.cost_analysis()["flops"] / 1e9
+        alone = alone or gflop
+        # a sum over one device moves nothing
+        sizes = collective_bytes(program.as_text()) if count > 1 else []
+        yield Share(
+            what=name, devices=count, windows=-(-batch // count), gflop=gflop,
+            share=gflop / alone, collectives=len(sizes), collective_mb=sum(sizes) / 2**20,
+        )
+        count *= 2
 
 
 def collective_bytes(program: str) -> list[int]:
@@ -200,7 +220,7 @@ def _columns(what: str) -> tuple[tables.Column, ...]:
             ("compile_s", "compile s", "{:.0f}", 9),
         )
     return (
-        ("what", "step", "{:<}", 16), ("devices", "devices", "{}", 7),
+        ("what", "step", "{:<}", 24), ("devices", "devices", "{}", 7),
         ("windows", "windows each", "{}", 12), ("gflop", "GFLOP each", "{:.2f}", 10),
         ("share", "of one", "{:.3f}", 6), ("collectives", "all-reduces", "{}", 11),
         ("collective_mb", "MB", "{:.2f}", 7),

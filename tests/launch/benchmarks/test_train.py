@@ -51,11 +51,14 @@ def test_two_devices_share_a_step_in_halves():
         what="scaling", batch=8, directions=("wesad_ppg2ecg",), ecg_fm=False
     )
     report = step_programs.run(settings, lambda what: None)
-    rows = report["rows"]
+    captured, rows = report["rows"][:4], report["rows"][4:]
+    for r in captured:  # nothing passes between devices
+        assert r["what"] == "capture, wesad_ppg2ecg" and not r["collectives"]
+        assert r["share"] == pytest.approx(1 / r["devices"], rel=0.01)
     assert [r["devices"] for r in rows] == [1, 2, 4, 8]
     assert [r["collectives"] == 0 for r in rows] == [True, False, False, False]
     # gradients of the bridge and a few scalars, whatever the number of devices
     for r in rows[1:]:
         assert r["share"] < 1.1 / r["devices"] + 0.02
         assert 4 * 398_784 <= r["collective_mb"] * 2**20 < 4 * 398_784 + 1000
-    assert step_programs.table(report).count("\n") == 5
+    assert step_programs.table(report).count("\n") == 9
