@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.published.encoder_input import published_recipe
@@ -200,15 +201,13 @@ class Fog:
 
 def _read(path: Path, emg_columns: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """EEG (6, samples), EMG (3, samples) and labels (samples,) of a file."""
-    import pandas as pd  # twice as fast as NumPy, but its import costs what some files do
-
     first = _first_line(path)
     columns = [*EEG_COLUMNS.values(), *emg_columns, LABEL_COLUMN]
     try:
         try:
             frame = pd.read_csv(path, header=None, usecols=columns, dtype=float, na_filter=False)
             table = frame[columns].to_numpy()
-        except ValueError:  # NumPy reads "nan", and tells the row of what nobody can read
+        except ValueError:  # NumPy is slower, but reads "nan" and names the row that it cannot read
             table = np.loadtxt(path, delimiter=",", usecols=columns, ndmin=2, comments=None)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error

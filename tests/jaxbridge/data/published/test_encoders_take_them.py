@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import pytest
 
 import model_ports as mp
-from jaxbridge.data.published import Fog, Isruc, Wesad
+from jaxbridge.data.published.fog import Fog
+from jaxbridge.data.published.isruc import Isruc
 from jaxbridge.data.published.simulated_files import write_fog, write_isruc, write_wesad
+from jaxbridge.data.published.wesad import Wesad
 
 
 @pytest.fixture(scope="module")

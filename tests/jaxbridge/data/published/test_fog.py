@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxbridge.data.published import Fog
+from jaxbridge.data.published.fog import Fog
 from jaxbridge.data.published.simulated_files import write_fog
 from model_ports.errors import InputError
 from tests.jaxbridge.data.published import slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from jaxbridge.data.published import Isruc
+from jaxbridge.data.published.isruc import Isruc
 from jaxbridge.data.published.simulated_files import write_isruc
 from model_ports.errors import InputError
 from tests.jaxbridge.data.published import slow

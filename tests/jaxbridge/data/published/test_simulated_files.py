@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import signal as dsp
 
-from jaxbridge.data.published import Fog, Isruc, Wesad
+from jaxbridge.data.published.fog import Fog
+from jaxbridge.data.published.isruc import Isruc
 from jaxbridge.data.published.simulated_files import write_fog, write_isruc, write_wesad
+from jaxbridge.data.published.wesad import Wesad
 
 WRITERS = {
     "wesad": (write_wesad, ("S2", "S17"), 1.02), "isruc": (write_isruc, ("subject3", "subject7"), 5),

@@ -7,11 +7,10 @@ import pickle
 import numpy as np
 import pytest
 
-from jaxbridge.data.published import Wesad
 from jaxbridge.data.published.array_pickle import read_array_pickle
 from jaxbridge.data.published.python2_pickle import write_python2_pickle
 from jaxbridge.data.published.simulated_files import write_wesad
-from jaxbridge.data.published.wesad import SUBJECTS
+from jaxbridge.data.published.wesad import SUBJECTS, Wesad
 from model_ports.errors import InputError
 from tests.jaxbridge.data.published import slow
 
