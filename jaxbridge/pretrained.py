@@ -32,6 +32,7 @@ from jaxbridge.recorded_parts import (
 from jaxbridge.run_folder import versions
 from model_ports import Encoder
 from model_ports.errors import InputError
+from model_ports.representations import DrawnSignals, drawn_signals
 from model_ports.whole_folder import whole_folder
 
 FORMAT = "jaxbridge-bridge-1"
@@ -123,7 +124,8 @@ def from_pretrained(
     Args:
         path: the folder.
         old, new: the encoders, or folders that `model_ports.save` wrote. Their compute type may
-            differ from the one the bridge was trained with, nothing else.
+            differ from the one the bridge was trained with, nothing else. An encoder of pictures
+            draws its signals as in the training.
 
     Raises:
         InputError: not such a folder, missing or truncated files, or other encoders.
@@ -152,6 +154,10 @@ def _encoder(
     given: Encoder | str | pathlib.Path, wanted: Mapping[str, Any], side: str, path: pathlib.Path
 ) -> Encoder:
     encoder = given if isinstance(given, Encoder) else mp.load(given)
+    drawn_as = wanted["config"].get("drawn_as")
+    if drawn_as is not None and not isinstance(encoder, DrawnSignals):
+        name = wanted["config"]["name"].removeprefix(f"{wanted['config']['encoder']['name']}_")
+        encoder = drawn_signals(encoder, name, **drawn_as)
     check_encoder(encoder, wanted, f"{side} ", path)
     return encoder
 

@@ -28,6 +28,7 @@ from jaxbridge.teacher import HeadSettings, Teacher
 from jaxbridge.teacher_stage import untrained_head
 from model_ports import Encoder
 from model_ports.errors import InputError
+from model_ports.representations import DrawnSignals, drawn_signals
 from model_ports.whole_folder import whole_folder
 
 FORMAT = "jaxbridge-head-1"
@@ -127,7 +128,10 @@ def load_head(path: str | pathlib.Path, encoder: Encoder) -> SavedHead:
         if trained is None or mp.weights_hash(encoder) != trained["weights_hash"]:
             check_encoder(encoder, config["encoder"], "", path)
         if trained is not None:
-            encoder = mp.load(path / _ENCODER, dtype=encoder.config.dtype)
+            moved = mp.load(path / _ENCODER, dtype=encoder.config.dtype)
+            if isinstance(encoder, DrawnSignals):
+                moved = drawn_signals(moved, encoder.config.drawn_as)
+            encoder = moved
             check_encoder(encoder, trained, "trained ", path)
         names = tuple(config["class_names"])
         head = untrained_head(encoder, config["signal_shape"], len(names), settings.hidden)

@@ -4,6 +4,8 @@
     python -m launch.pretrain --stores=A,B --modality=ecg,eeg --encoder=tiny_biomoe \
         --representation=waveform --weights=weights/tiny_biomoe --out=DIR
     python -m launch.transfer --old=papagei --old_weights=DIR/pretraining/encoder ...
+    python -m launch.transfer --old=tiny_biomoe --old_weights=DIR/pretraining/encoder \
+        --old_representation=waveform --store=WINDOWS ...
 
 Stores are those of `launch.prepare`, all with windows of the shape that the encoder takes; classes may
 differ. --modality names the signal, once or for each store. Every step takes as many windows of each

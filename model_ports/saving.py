@@ -13,6 +13,7 @@ from model_ports.encoder import Encoder
 from model_ports.errors import InputError
 from model_ports.model_card import model_card
 from model_ports.parameters import fill, parameter_shapes, parameters, weights_hash
+from model_ports.representations.drawn_signals import DrawnSignals
 from model_ports.whole_folder import whole_folder
 
 _FORMAT = "jaxbridge-encoder-1"
@@ -22,13 +23,15 @@ def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = Non
     """Writes the encoder into the folder `path`, which must not exist or be one of ours.
 
     Args:
-        encoder: what to write.
+        encoder: what to write; of an encoder of pictures that draws its signals, that of pictures.
         path: the folder.
         origin: where the weights come from, for the model card (README.md).
 
     Raises:
         InputError: the folder cannot be written or holds something else.
     """
+    if isinstance(encoder, DrawnSignals):
+        encoder = encoder.encoder
     path = pathlib.Path(path)
     if path.exists() and not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
         raise InputError(f"{path} exists and is no saved encoder; choose another folder.")

@@ -20,7 +20,6 @@ from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, 
 from jaxbridge.training.checkpoints import until_done
 from jaxbridge.training.metric_log import MetricLog, require
 from model_ports import Encoder
-from model_ports.representations.drawn_signals import DrawnSignals
 
 _STAGE = "pretraining"
 
@@ -80,9 +79,8 @@ def pretrain_encoder(
             )
         rows = [row for number, one in enumerate(sets) for row in _rows(model, number, one, batch_size)]
         if hosts.first():
-            trained = model.encoder
             mp.save(
-                trained.encoder if isinstance(trained, DrawnSignals) else trained, folder / "encoder",
+                model.encoder, folder / "encoder",
                 origin=f"pretrained on {', '.join(one.name for one in sets)} by jaxbridge",
             )
         write_json(folder / "metrics.json", rows)

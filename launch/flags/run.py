@@ -24,6 +24,7 @@ from launch.flags.dataset import DATA, PAIR_FRACTION, eeg_leads, prepared
 from launch.shared_store import shared_store
 from model_ports.encoder import POOLS
 from model_ports.errors import InputError
+from model_ports.representations import REPRESENTATIONS, drawn_signals
 
 _HEAD, _BRIDGE, _CACHED = HeadSettings(), BridgeSettings(), CacheSettings()
 
@@ -32,6 +33,13 @@ _OLD = flags.DEFINE_string("old", "labram", "Encoder of the old modality.")
 _NEW = flags.DEFINE_string("new", "hubert_ecg_small", "Encoder of the new modality.")
 _OLD_WEIGHTS = flags.DEFINE_string("old_weights", None, "Folder that `convert` wrote; else random.")
 _NEW_WEIGHTS = flags.DEFINE_string("new_weights", None, "Folder that `convert` wrote; else random.")
+_OLD_DRAWN, _NEW_DRAWN = (
+    flags.DEFINE_enum(
+        f"{side}_representation", None, sorted(REPRESENTATIONS),
+        f"How signals are drawn if the {side} encoder takes pictures and the windows are signals.",
+    )
+    for side in ("old", "new")
+)
 _OLD_MODALITY = flags.DEFINE_string("old_modality", "eeg", "Old modality's name in the windows.")
 _NEW_MODALITY = flags.DEFINE_string("new_modality", "ecg", "New modality's name in the windows.")
 _FOLD_BY_SUBJECT = flags.DEFINE_bool(
@@ -64,6 +72,10 @@ _LAYOUT = flags.DEFINE_enum(
 )
 _LR = flags.DEFINE_float("lr", _BRIDGE.learning_rate, "Learning rate of the bridge.")
 _EPOCHS = flags.DEFINE_integer("epochs", _BRIDGE.epochs, "Epochs of the bridge.")
+_LOCAL_EPOCHS = flags.DEFINE_integer(
+    "local_epochs", _BRIDGE.local_epochs,
+    "Epochs before these at the bridge's own output: no old layer runs, each is nearly free."
+)
 _BATCH = flags.DEFINE_integer("batch_size", _BRIDGE.batch_size, "Windows per bridge step.")
 _REAL = flags.DEFINE_enum(
     "prototypes_from", _BRIDGE.prototypes, ["random", "real"],
@@ -134,12 +146,13 @@ def encoder_of(
     side: Literal["old", "new"], seed: int, store: WindowStore | PairSubset
 ) -> mp.Encoder:
     """Returns one of them, see `encoders`."""
-    name, weights, modality, first_seed = {
-        "old": (_OLD, _OLD_WEIGHTS, _OLD_MODALITY, 0),
-        "new": (_NEW, _NEW_WEIGHTS, _NEW_MODALITY, 1000),
+    name, weights, modality, drawn_as, first_seed = {
+        "old": (_OLD, _OLD_WEIGHTS, _OLD_MODALITY, _OLD_DRAWN, 0),
+        "new": (_NEW, _NEW_WEIGHTS, _NEW_MODALITY, _NEW_DRAWN, 1000),
     }[side]
     leads = _leads(store, modality.value)
-    return _encoder(name.value, weights.value, first_seed + seed, leads)
+    encoder = _encoder(name.value, weights.value, first_seed + seed, leads)
+    return encoder if drawn_as.value is None else drawn_signals(encoder, drawn_as.value)
 
 
 def _leads(store: WindowStore | PairSubset, modality: str) -> tuple[str, ...]:
@@ -179,7 +192,8 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         head=_head(),
         bridge=dataclasses.replace(
             _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
-            learning_rate=_LR.value, epochs=_EPOCHS.value, batch_size=_BATCH.value,
+            learning_rate=_LR.value, epochs=_EPOCHS.value,
+            local_epochs=_LOCAL_EPOCHS.value, batch_size=_BATCH.value,
             prototypes=_REAL.value, pool=_POOL.value, loss=_LOSS.value, location=_LOCATION.value,
             temperature=_TEMPERATURE.value, logit_weight=_LOGITS.value, trainable=_TRAINABLE.value,
             schedule=_SCHEDULE.value, warmup_steps=_WARMUP.value, clip_norm=_CLIP.value,
@@ -230,10 +244,21 @@ def windows(folder: pathlib.Path, seed: int) -> WindowStore | PairSubset:
     if (_STORE.value is None) == (DATA.value is None):
         raise InputError("give either --data (recordings) or --store (windows prepared before).")
     of = {_OLD_MODALITY.value: _OLD.value, _NEW_MODALITY.value: _NEW.value}
+    drawn = {
+        modality.value
+        for modality, drawn_as in ((_OLD_MODALITY, _OLD_DRAWN), (_NEW_MODALITY, _NEW_DRAWN))
+        if drawn_as.value is not None
+    }
+    if drawn and _STORE.value is None:
+        raise InputError(
+            "--old_representation and --new_representation draw the signals of a --store; from --data, "
+            "windows are made as pictures for an encoder of pictures."
+        )
     if _STORE.value is not None:
         store = WindowStore.open(_STORE.value)
     else:
         store = shared_store(lambda: prepared(folder / "windows", of, seed)[0])
-    _check_encoders(store, of)
+    # Signals that were made for any encoder can be drawn.
+    _check_encoders(store, {key: name for key, name in of.items() if key not in drawn})
     fraction = PAIR_FRACTION.value
     return store if fraction == 1 else PairSubset(store, fraction, seed)

@@ -20,6 +20,7 @@ from jaxbridge import (
 from jaxbridge.pretrained import pretrained_config
 from jaxbridge.training.bridging import new_bridge, trained_labels
 from model_ports.errors import InputError
+from model_ports.representations import drawn_signals
 from tests.jaxbridge import tiny
 from tests.jaxbridge.toy import Toy
 
@@ -71,6 +72,31 @@ def test_encoders_from_folders(saved, tmp_path):
     mp.save(model.old, tmp_path / "old")
     mp.save(model.new, tmp_path / "new")
     again = from_pretrained(path, old=tmp_path / "old", new=tmp_path / "new")
+    np.testing.assert_array_equal(_logits(again), _logits(model))
+
+
+def test_an_encoder_of_pictures_draws_its_signals_as_in_the_training(tmp_path):
+    """Its folder holds the encoder of pictures alone."""
+    _, new = tiny.encoders()
+    encoder = mp.create(
+        "tiny_biomoe", rngs=nnx.Rngs(3), image_size=64, stem_features=4, spectral_features=(4, 4),
+        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
+        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
+    )
+    drawn = drawn_signals(encoder, "spectrogram_angle", frame_samples=64)
+    bridge = new_bridge(new, drawn, (1, 16), ((1, 600), (1, 300)), BridgeSettings(rank=2), seed=0)
+    context = jax.tree.map(
+        lambda c: jnp.zeros(c.shape), jax.eval_shape(drawn.context, jnp.zeros((1, 300)))
+    )
+    head = TaskHead(8, 2, rngs=nnx.Rngs(2), context=context)
+    model = BridgedModel(new, drawn, bridge, head, (1, 16))
+    save_pretrained(
+        model, tmp_path / "bridge", class_names=("slow", "fast"), signal_shapes=((600,), (300,))
+    )
+    mp.save(drawn, tmp_path / "old")
+    assert mp.weights_hash(mp.load(tmp_path / "old")) == mp.weights_hash(encoder)
+    again = from_pretrained(tmp_path / "bridge", old=tmp_path / "old", new=new)
+    assert again.old.config == drawn.config
     np.testing.assert_array_equal(_logits(again), _logits(model))
 
 
