@@ -132,6 +132,21 @@ def _loss(setup: Setup) -> Study:
     )
 
 
+def _local_epochs(setup: Setup) -> Study:
+    base, variations = setup.settings.bridge, []
+    for epochs in sorted({max(1, base.epochs // share) for share in (1, 2, 4, 8)}, reverse=True):
+        for local in sorted({0, base.epochs - epochs}):
+            variations.append(_bridge(
+                f"{epochs} epochs" + (f" after {local} local ones" if local else ""),
+                dataclasses.replace(base, epochs=epochs, local_epochs=local),
+                {"epochs": epochs}, "local epochs first" if local else "none before",
+            ))
+    return Study(
+        "local_epochs", "Aligning at the bridge's output first, at the last layer later", variations,
+        [Axis("epochs", scale="log")], baselines=[variations[0].name],
+    )
+
+
 def _logits(setup: Setup) -> Study:
     base = setup.settings.bridge
     variations = [
@@ -272,7 +287,7 @@ _OF_METHODS = (
 _COMPARED = {"methods": methods.available(), "learning_rate": ("bridge", "KD", "KD-Contrast")}
 _STUDIES: dict[str, Callable[..., Study]] = {
     "methods": _methods, "positions": _positions, "rank_prototypes": _rank_prototypes,
-    "prototypes": _prototypes, "loss": _loss, "logits": _logits, "pairs": _pairs,
-    "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
+    "prototypes": _prototypes, "loss": _loss, "logits": _logits, "local_epochs": _local_epochs,
+    "pairs": _pairs, "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
     "unpaired": _unpaired, "learning_rate": _learning_rate,
 }

@@ -33,12 +33,12 @@ def joinable(settings: BridgeSettings) -> BridgeSettings | None:
     """Returns what bridges of one grid have in common; None for one that must train alone.
 
     Alone trains what stops or is chosen by its own validation loss, clips by its own norm, follows a
-    schedule, or moves more than the bridge.
+    schedule, has local epochs, or moves more than the bridge.
     """
     alone = (
         settings.trainable != "bridge" or settings.keep != "last" or settings.patience is not None
         or settings.clip_norm is not None or settings.schedule != "constant"
-        or settings.warmup_steps or settings.weight_decay
+        or settings.warmup_steps or settings.weight_decay or settings.local_epochs
     )
     if alone:
         return None
