@@ -13,13 +13,14 @@ from flax import nnx
 
 import model_ports as mp
 from jaxbridge.data.store import WindowBatch, write_store
+from tests.jaxbridge import tiny
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
-def _run(*flags: str) -> subprocess.CompletedProcess:
+def _run(*flags: str, script: str = "pretrain") -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "launch.pretrain", *flags], cwd=_ROOT, text=True,
+        [sys.executable, "-m", f"launch.{script}", *flags], cwd=_ROOT, text=True,
         capture_output=True, check=False, env={**os.environ, "XLA_FLAGS": ""},
     )
 
@@ -43,6 +44,41 @@ def given(tmp_path_factory) -> list[str]:
     mp.save(small, folder / "start")
     return [f"--stores={folder / 'rest'},{folder / 'stage'}", "--modality=ppg", "--encoder=papagei",
             f"--weights={folder / 'start'}", "--epochs=2", "--windows_per_set=4"]
+
+
+@pytest.mark.slow
+def test_pictures_of_sets_to_an_encoder_to_a_bridge(given, tmp_path):
+    """As `launch.pretrain` says: the encoder that it wrote is a transfer's old one."""
+    small = mp.create(
+        "tiny_biomoe", rngs=nnx.Rngs(0), image_size=64, stem_features=4, spectral_features=(4, 4),
+        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
+        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
+    )
+    mp.save(small, tmp_path / "start")
+    mp.save(tiny.encoders()[1], tmp_path / "new")
+    done = _run(
+        *given[:2], "--encoder=tiny_biomoe", f"--weights={tmp_path / 'start'}", "--epochs=1",
+        "--windows_per_set=4", "--representation=waveform", f"--out={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "run" / "pretraining" / "encoder"
+    windows, batches = tiny.windows(per_class=4), []
+    for split in ("train", "val", "pair", "test"):
+        rows = windows.indices(split)
+        arrays = {"ppg": windows.read("eeg", rows)[:, :1, 0], "ecg": windows.read("ecg", rows)}
+        batches.append(WindowBatch(arrays, windows.labels[rows], split, split, split))
+    write_store(tmp_path / "pairs", batches, {"class_names": ["slow", "fast"], "sources": {}})
+    done = _run(
+        f"--store={tmp_path / 'pairs'}", "--old=tiny_biomoe", f"--old_weights={folder}",
+        "--old_representation=waveform", "--old_modality=ppg", f"--new_weights={tmp_path / 'new'}",
+        "--position=1,15", "--loss_at=bridge_output", "--prototypes_from=real", "--rank=2",
+        "--prototypes=3", "--head_epochs=2", "--epochs=1", f"--out={tmp_path / 'transfer'}",
+        script="transfer",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bridge, shuffled pairs" in done.stdout
+    config = json.loads(next((tmp_path / "transfer").rglob("pretrained/config.json")).read_text())
+    assert config["old"]["config"]["name"] == "tiny_biomoe_waveform"
 
 
 @pytest.mark.slow
