@@ -27,6 +27,7 @@ from jaxbridge.methods.stitching import Stitching
 from jaxbridge.methods.study_data import StudyData
 from jaxbridge.methods.teacher import TeacherMethod
 from jaxbridge.methods.translation import Translation
+from jaxbridge.methods.unpaired import UnpairedBridge
 from jaxbridge.teacher import HeadSettings
 from model_ports.errors import InputError
 
@@ -46,6 +47,7 @@ METHODS: dict[str, Method] = {
         RandomBridge(),
         ShuffledPairs(),
         Oracle(),
+        UnpairedBridge(),
         Oracle("oracle, unfrozen", HeadSettings(unfrozen=True, learning_rate=1e-4, epochs=50)),
     )
 }
@@ -72,13 +74,13 @@ def baselines() -> tuple[str, ...]:
 
     They know what the bridge knows: no labels of the new modality, no signal of the old one later.
     """
-    own = (Bridge.name, HeadBridge.name)
+    own = (Bridge.name, HeadBridge.name, UnpairedBridge.name)
     return tuple(n for n, m in METHODS.items() if not m.is_control and n not in own)
 
 
 __all__ = [
     "METHODS", "Adapters", "Bridge", "Contrast", "Coral", "Cost", "Distillation", "Fitted",
     "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes", "RandomBridge", "ShuffledPairs",
-    "Stitching", "StudyData", "TeacherMethod", "Translation", "available", "baselines", "method",
-    "predictions",
+    "Stitching", "StudyData", "TeacherMethod", "Translation", "UnpairedBridge", "available",
+    "baselines", "method", "predictions",
 ]
