@@ -140,11 +140,7 @@ def fit_head(
     """
     features, labels = train
     weights = class_weights(labels, num_classes, settings.balance, settings.class_weights)
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    # A feature that does not vary tells nothing; dividing by its rounding noise would.
-    std = np.where(std > 1e-6 * np.abs(features).max(), std, np.inf)
-    if not settings.standardise:
-        mean, std = np.zeros_like(mean), np.ones_like(std)
+    mean, std = location(features) if settings.standardise else (np.zeros(1), np.ones(1))
     head = TaskHead(features.shape[1], num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
     trainer = supervised_trainer(head, settings)
     curve = fit(
@@ -153,12 +149,25 @@ def fit_head(
         batch_size=min(settings.batch_size, len(labels)), seed=seed, keep_best=True, what=what,
         patience=settings.patience, checkpoints=checkpoints, on_epoch=on_epoch,
     )
-    head = trainer.module()
+    return of_raw_features(trainer.module(), mean, std), curve
+
+
+def location(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of every feature of (windows, features), (features,) each."""
+    std = features.std(axis=0)
+    # A feature that does not vary tells nothing; dividing by its rounding noise would.
+    return features.mean(axis=0), np.where(std > 1e-6 * np.abs(features).max(), std, np.inf)
+
+
+def of_raw_features(head: TaskHead, mean: np.ndarray, std: np.ndarray) -> TaskHead:
+    """Changes a head of (features - mean) / std into the same of features, and returns it."""
     first = head.layers[0]
+    size = first.kernel.shape[0]
+    mean, std = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), size) for x in (mean, std))
     kernel = first.kernel[...] / std[:, None]
-    first.bias.set_value(first.bias[...] - jnp.asarray(mean) @ kernel)
+    first.bias.set_value(first.bias[...] - mean @ kernel)
     first.kernel.set_value(kernel)
-    return head, curve
+    return head
 
 
 def fit_unfrozen(

@@ -19,6 +19,7 @@ from jaxbridge.methods.contrast import Contrast
 from jaxbridge.methods.cost import Cost
 from jaxbridge.methods.distillation import Distillation
 from jaxbridge.methods.evaluation import predictions
+from jaxbridge.methods.frozen_distillation import FrozenDistillation
 from jaxbridge.methods.gradient import Optimisation
 from jaxbridge.methods.last_layer import Coral, Procrustes
 from jaxbridge.methods.method import Fitted, Method
@@ -37,6 +38,7 @@ METHODS: dict[str, Method] = {
         TeacherMethod(),
         Bridge(),
         Distillation(),
+        FrozenDistillation(),
         Contrast(),
         Adapters(),
         Translation(),
@@ -80,7 +82,7 @@ def baselines() -> tuple[str, ...]:
 
 __all__ = [
     "METHODS", "Adapters", "Bridge", "Contrast", "Coral", "Cost", "Distillation", "Fitted",
-    "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes", "RandomBridge", "ShuffledPairs",
-    "Stitching", "StudyData", "TeacherMethod", "Translation", "UnpairedBridge", "available",
-    "baselines", "method", "predictions",
+    "FrozenDistillation", "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes",
+    "RandomBridge", "ShuffledPairs", "Stitching", "StudyData", "TeacherMethod", "Translation",
+    "UnpairedBridge", "available", "baselines", "method", "predictions",
 ]

@@ -64,7 +64,11 @@ class Distillation(Method):
 
     def loss(self, student: Teacher, batch) -> tuple[jax.Array, jax.Array]:
         """Returns losses and weights of a batch with "signal" and the teacher's "logits"."""
-        scale = 1 / self.temperature
-        logits, target = student(batch["signal"]) * scale, batch["logits"] * scale
-        values = self.temperature**2 * losses.soft_cross_entropy(logits, target)
+        values = soft_loss(student(batch["signal"]), batch["logits"], self.temperature)
         return values, jnp.ones_like(values)
+
+
+def soft_loss(logits: jax.Array, target: jax.Array, temperature: float) -> jax.Array:
+    """T^2 times the cross-entropy of softened probabilities, (batch,)."""
+    logits, target = logits / temperature, target / temperature
+    return temperature**2 * losses.soft_cross_entropy(logits, target)
