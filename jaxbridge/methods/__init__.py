@@ -28,7 +28,6 @@ from jaxbridge.methods.stitching import Stitching
 from jaxbridge.methods.study_data import StudyData
 from jaxbridge.methods.teacher import TeacherMethod
 from jaxbridge.methods.translation import Translation
-from jaxbridge.methods.unpaired import UnpairedBridge
 from jaxbridge.teacher import HeadSettings
 from model_ports.errors import InputError
 
@@ -49,7 +48,6 @@ METHODS: dict[str, Method] = {
         RandomBridge(),
         ShuffledPairs(),
         Oracle(),
-        UnpairedBridge(),
         Oracle("oracle, unfrozen", HeadSettings(unfrozen=True, learning_rate=1e-4, epochs=50)),
     )
 }
@@ -76,7 +74,7 @@ def baselines() -> tuple[str, ...]:
 
     They know what the bridge knows: no labels of the new modality, no signal of the old one later.
     """
-    own = (Bridge.name, HeadBridge.name, UnpairedBridge.name)
+    own = (Bridge.name, HeadBridge.name)
     return tuple(n for n, m in METHODS.items() if not m.is_control and n not in own)
 
 
@@ -84,5 +82,5 @@ __all__ = [
     "METHODS", "Adapters", "Bridge", "Contrast", "Coral", "Cost", "Distillation", "Fitted",
     "FrozenDistillation", "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes",
     "RandomBridge", "ShuffledPairs", "Stitching", "StudyData", "TeacherMethod", "Translation",
-    "UnpairedBridge", "available", "baselines", "method", "predictions",
+    "available", "baselines", "method", "predictions",
 ]

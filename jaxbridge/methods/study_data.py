@@ -67,11 +67,6 @@ class StudyData(PairData):
         return dataclasses.replace(self, pair=np.asarray(pair))
 
     @property
-    def unpaired(self) -> np.ndarray:
-        """Returns pair windows that are left out of `pair`: both signals, taken as strangers."""
-        return np.setdiff1d(self.windows.indices("pair"), self.pair)
-
-    @property
     def num_classes(self) -> int:
         return len(self.windows.class_names)
 

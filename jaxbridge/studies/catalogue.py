@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxbridge import methods
-from jaxbridge.methods import Bridge, Method, UnpairedBridge
+from jaxbridge.methods import Bridge, Method
 from jaxbridge.studies.changes import Change, Misaligned, Noisy, PairFraction, WrongPartners
 from jaxbridge.studies.placed import FixedPosition, SearchedPosition
 from jaxbridge.studies.setup import Setup
@@ -32,9 +32,9 @@ def study(name: str, setup: Setup, compared: Sequence[str] | None = None) -> Stu
     Args:
         name: one of `available`.
         setup: what it will run on.
-        compared: names of methods; None for all that differ in "methods", some that train by
-            gradients in "learning_rate", `COMPARED` elsewhere, in "pairs" with one more. Studies of
-            the bridge's own settings and positions take none.
+        compared: names of methods; None for all in "methods", some that train by gradients in
+            "learning_rate", `COMPARED` elsewhere. Studies of the bridge's own settings and positions
+            take none.
 
     Raises:
         InputError: no such study or method, or methods for a study of the bridge alone.
@@ -285,9 +285,7 @@ _OF_METHODS = (
     "methods", "pairs", "misalignment", "noise", "encoder_size", "unpaired", "learning_rate",
 )
 _COMPARED = {
-    # With all pairs in use no window is unpaired.
-    "methods": [name for name in methods.available() if name != UnpairedBridge.name],
-    "pairs": (*COMPARED, UnpairedBridge.name),
+    "methods": methods.available(),
     "learning_rate": ("bridge", "KD", "KD-Contrast"),
 }
 _STUDIES: dict[str, Callable[..., Study]] = {
