@@ -72,8 +72,8 @@ def test_pictures_of_sets_to_an_encoder_to_a_bridge(given, tmp_path):
         f"--store={tmp_path / 'pairs'}", "--old=tiny_biomoe", f"--old_weights={folder}",
         "--old_representation=waveform", "--old_modality=ppg", f"--new_weights={tmp_path / 'new'}",
         "--position=1,15", "--loss_at=bridge_output", "--prototypes_from=real", "--rank=2",
-        "--prototypes=3", "--head_epochs=2", "--epochs=1", f"--out={tmp_path / 'transfer'}",
-        script="transfer",
+        "--prototypes=3", "--head_epochs=2", "--epochs=1", "--batch_size=4",
+        f"--out={tmp_path / 'transfer'}", script="transfer",
     )
     assert done.returncode == 0, done.stderr
     assert "bridge, shuffled pairs" in done.stdout

@@ -24,7 +24,7 @@ def transferred(run: RunContents) -> Section:
     if about is not None:
         sides = [about["modalities"][role] for role in roles]
         rows += [
-            ["rate", *(f"{side['sampling_rate_hz']:g} Hz" for side in sides)],
+            ["rate", *(_rate(side["sampling_rate_hz"]) for side in sides)],
             ["unit", *(side["unit"] for side in sides)],
             ["leads", *(_leads(side) for side in sides)],
             ["window as stored", *(" x ".join(map(str, side["shape"])) for side in sides)],
@@ -115,3 +115,7 @@ def examples(run: RunContents) -> Section | None:
         Text("One pair window of each class, as the encoders get it. SD: standard deviations."),
         Side(pictures),
     ])
+
+
+def _rate(rate_hz: float) -> str:
+    return f"{rate_hz:g} Hz" if rate_hz else "not stated"

@@ -42,7 +42,8 @@ def window_figure(signals: Sequence[tuple[str, np.ndarray, float, str, Sequence[
     """One window of each signal, all over the same seconds.
 
     Args:
-        signals: for each modality its name, the window as stored, samples per second, unit, leads.
+        signals: for each modality its name, the window as stored, samples per second (0 where unknown:
+            then each is drawn over the share of its window), unit, leads.
     """
     parts = [
         (name, *part, unit)
@@ -52,24 +53,28 @@ def window_figure(signals: Sequence[tuple[str, np.ndarray, float, str, Sequence[
     heights = [0.75 if trace.ndim == 1 else 1.8 for _, _, trace, _, _ in parts]
     figure = Figure(figsize=(4.2, 0.55 + sum(heights)), layout="constrained")
     rows = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
-    seconds = max(
-        (trace.shape[-1] / rate for _, _, trace, rate, _ in parts if trace.ndim == 1), default=None
+    timed = all(rate for _, _, trace, rate, _ in parts if trace.ndim == 1)
+    lengths = [
+        len(trace) / (rate if timed and rate else len(trace)) for _, _, trace, rate, _ in parts
+    ]
+    longest = max(
+        (length for length, part in zip(lengths, parts, strict=True) if part[2].ndim == 1), default=0
     )
     limits = {name: _limits([trace for of, _, trace, *_ in parts if of == name]) for name, *_ in parts}
-    for axes, (name, lead, trace, rate, unit) in zip(rows, parts, strict=True):
+    for axes, length, (name, lead, trace, _, unit) in zip(rows, lengths, parts, strict=True):
         title = f"{name}, {lead}" if lead not in ("", name) else name
         axes.set_title(title, fontsize=8, pad=2)
         if trace.ndim == 3:
             axes.imshow(trace)
             axes.set(xticks=[], yticks=[], xlabel="picture that the encoder reads")
             continue
-        axes.plot(*_thinned(trace, rate), color=INK, linewidth=0.7)
+        axes.plot(*_thinned(trace, len(trace) / length), color=INK, linewidth=0.7)
         axes.set_ylabel(_short(unit), fontsize=8)
-        axes.set(xlim=(0, seconds), ylim=limits[name])
+        axes.set(xlim=(0, longest), ylim=limits[name])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.tick_params(labelbottom=axes is rows[-1], labelsize=8)
     if parts[-1][2].ndim == 1:
-        rows[-1].set_xlabel("time in the window (s)")
+        rows[-1].set_xlabel("time in the window (s)" if timed else "share of the window")
     figure.align_ylabels()
     return figure
 

@@ -52,3 +52,12 @@ def test_a_picture_is_shown_as_one():
     ])
     assert len(figure.axes[0].images) == 1 and len(_lines(figure)) == 1
     assert "<image" in svg(figure, "x", "a picture")
+
+
+def test_an_unknown_rate_draws_over_the_share_of_the_window():
+    short, long = np.sin(np.arange(50.0)), np.sin(np.arange(200.0))
+    figure = window_figure([("PPG", short, 0.0, "", ()), ("ECG", long, 500.0, "mV", ())])
+    assert [axes.get_xlim() for axes in figure.axes] == [(0, 1), (0, 1)]
+    assert figure.axes[-1].get_xlabel() == "share of the window"
+    for line, trace in zip(_lines(figure), (short, long), strict=True):
+        np.testing.assert_allclose(line[:, 0], np.arange(len(trace)) / len(trace))
