@@ -154,7 +154,7 @@ def test_killed_at_any_moment_it_goes_on(toy, tmp_path):
         assert code == -signal.SIGKILL
         assert not out.exists()
         kills += 1
-    assert kills >= 3  # two may fall together
+    assert kills >= 2  # two may fall together
     # Recordings that were under way may be read twice, those that were finished are not.
     read = [name for name, *_ in toy.log_lines()]
     assert set(read) == set(NAMES)

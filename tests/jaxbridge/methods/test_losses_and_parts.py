@@ -19,7 +19,7 @@ from tests.jaxbridge.methods import toy_study
 def test_distillation_minimises_the_softened_cross_entropy(temperature):
     rng = np.random.default_rng(0)
     student, teacher = (rng.standard_normal((5, 3)).astype(np.float32) for _ in range(2))
-    found, weights = Distillation(temperature=temperature)._loss(
+    found, weights = Distillation(temperature=temperature).loss(
         jnp.asarray, {"signal": student, "logits": teacher}
     )
     wanted = -temperature**2 * np.sum(

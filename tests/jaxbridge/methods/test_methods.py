@@ -138,7 +138,8 @@ def test_costs_are_stated(study, name):
 
 def test_results_go_into_the_table_and_the_comparison(study, tmp_path):
     assert methods.baselines() == (
-        "KD", "KD-Contrast", "LoRA", "signal translation", "linear stitching", "Procrustes", "CORAL",
+        "KD", "KD, frozen encoder", "KD-Contrast", "LoRA", "signal translation", "linear stitching",
+        "Procrustes", "CORAL",
     )
     names, results, rows = ("bridge", "linear stitching", "CORAL"), {}, []
     for name in names:
