@@ -14,6 +14,18 @@ from model_ports.errors import InputError
 Layout = Literal["paper", "reinterpret"]
 
 
+def mixed_prototypes(
+    pooled: jax.Array, a: jax.Array, b: jax.Array, prototypes: jax.Array, *, tokens: int,
+    layout: Layout = "paper",
+) -> jax.Array:
+    """`(z A B) P`, (batch, in_features) -> (batch, tokens, features); see `PrototypeBridge`."""
+    mixture = (pooled @ a @ b).reshape(pooled.shape[0], tokens, -1)
+    out = mixture @ prototypes
+    if layout == "reinterpret":
+        out = out.transpose(0, 2, 1).reshape(out.shape)
+    return out
+
+
 class PrototypeBridge(nnx.Module):
     """`h = (z A B) P`: every token of the old layer's input is a mixture of prototypes.
 
@@ -76,12 +88,10 @@ class PrototypeBridge(nnx.Module):
 
     def __call__(self, pooled: jax.Array) -> jax.Array:
         """(batch, in_features) -> (batch, tokens, features)."""
-        mixture = pooled @ self.low_rank_a[...] @ self.low_rank_b[...]
-        mixture = mixture.reshape(pooled.shape[0], self.tokens, -1)
-        out = mixture @ self.prototypes[...]
-        if self.layout == "reinterpret":
-            out = out.transpose(0, 2, 1).reshape(out.shape)
-        return out
+        return mixed_prototypes(
+            pooled, self.low_rank_a[...], self.low_rank_b[...], self.prototypes[...],
+            tokens=self.tokens, layout=self.layout,
+        )
 
     @classmethod
     def from_reference(

@@ -26,7 +26,7 @@ from jax import lax
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from jaxbridge.bridge import PrototypeBridge
+from jaxbridge.bridge import PrototypeBridge, mixed_prototypes
 from jaxbridge.features import checks as feature_checks
 from jaxbridge.features.sweep import sweep
 from jaxbridge.head import TaskHead
@@ -333,8 +333,9 @@ def _train_bridges(graft, params, new, target, rows, held, *, learning_rate, ste
 
     def forward(params, index):
         def bridge(params, pooled):
-            mixture = pooled @ params["a"] @ params["b"]
-            return mixture.reshape(len(pooled), shape[0], -1) @ params["prototypes"]
+            return mixed_prototypes(
+                pooled, params["a"], params["b"], params["prototypes"], tokens=shape[0]
+            )
 
         tokens = jax.vmap(bridge)(params, new[:, index])
         # All bridges share the suffix: one batch.

@@ -5,6 +5,7 @@ that one small bridge leaves idle trains a whole grid in about the time of its l
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxbridge.bridge import PrototypeBridge
+from jaxbridge.bridge import PrototypeBridge, mixed_prototypes
 from jaxbridge.bridged_model import BridgedModel, Suffix
 from jaxbridge.training import engine
 from jaxbridge.training.alignment import alignment_values
@@ -77,13 +78,9 @@ class BridgeGrid(nnx.Module):
 
     def __call__(self, pooled: jax.Array) -> jax.Array:
         """(batch, in_features) -> (bridges, batch, tokens, features)."""
-        def one(a: jax.Array, b: jax.Array, prototypes: jax.Array) -> jax.Array:
-            mixture = (pooled @ a @ b).reshape(len(pooled), self.tokens, -1)
-            out = mixture @ prototypes
-            if self.layout == "reinterpret":
-                out = out.transpose(0, 2, 1).reshape(out.shape)
-            return out
-
+        one = functools.partial(
+            mixed_prototypes, pooled, tokens=self.tokens, layout=self.layout
+        )
         return jax.vmap(one)(self.low_rank_a[...], self.low_rank_b[...], self.prototypes[...])
 
     def bridge(self, i: int) -> PrototypeBridge:

@@ -14,6 +14,7 @@ from launch.benchmarks.worker import serve
 class _Training:
     def __init__(self) -> None:
         self._calls: dict[str, Callable[[], object]] = {}
+        self._lower: Callable[[], Any] | None = None
 
     def load(self, direction: str, batch: int, steps: int, method: str = "bridge") -> dict[str, Any]:
         """Captures one batch of random windows, and compiles calls of `steps` steps on it.

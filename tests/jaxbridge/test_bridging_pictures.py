@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import model_ports as mp
 from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.head import TaskHead
 from jaxbridge.training.bridging import BridgeSettings, new_bridge, target_kind
@@ -20,11 +19,7 @@ PPG, ECG = pulses(3, 300).astype(np.float32)[:, None], pulses(3, 600).astype(np.
 
 @pytest.fixture(scope="module")
 def pictures():
-    encoder = mp.create(
-        "tiny_biomoe", rngs=nnx.Rngs(3), image_size=64, stem_features=4, spectral_features=(4, 4),
-        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
-        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
-    )
+    encoder = tiny.pictures(3)
     return drawn_signals(encoder, "recurrence")
 
 

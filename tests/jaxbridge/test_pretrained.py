@@ -78,11 +78,7 @@ def test_encoders_from_folders(saved, tmp_path):
 def test_an_encoder_of_pictures_draws_its_signals_as_in_the_training(tmp_path):
     """Its folder holds the encoder of pictures alone."""
     _, new = tiny.encoders()
-    encoder = mp.create(
-        "tiny_biomoe", rngs=nnx.Rngs(3), image_size=64, stem_features=4, spectral_features=(4, 4),
-        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
-        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
-    )
+    encoder = tiny.pictures(3)
     drawn = drawn_signals(encoder, "spectrogram_angle", frame_samples=64)
     bridge = new_bridge(new, drawn, (1, 16), ((1, 600), (1, 300)), BridgeSettings(rank=2), seed=0)
     context = jax.tree.map(

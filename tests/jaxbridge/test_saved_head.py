@@ -4,19 +4,23 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
 from jaxbridge.data.memory import ArrayWindows
+from jaxbridge.head import TaskHead
 from jaxbridge.head_run import fit_task_head
 from jaxbridge.pretrained import from_pretrained
-from jaxbridge.saved_head import load_head
-from jaxbridge.teacher import class_weights, fit_head
+from jaxbridge.saved_head import load_head, save_head
+from jaxbridge.teacher import Teacher, class_weights, fit_head
 from jaxbridge.training import fitting
 from model_ports.errors import InputError
+from model_ports.representations import drawn_signals
 from tests.jaxbridge import tiny
 
 _FROZEN = HeadSettings(epochs=30, learning_rate=1e-2, hidden=3, class_weights=(1.0, 2.0))
@@ -63,6 +67,24 @@ def test_what_is_read_back_predicts_what_was_fitted(kind, request):
 def test_an_encoder_that_was_trained_is_taken_too(unfrozen):
     read = load_head(unfrozen.folder, unfrozen.teacher.encoder)
     np.testing.assert_array_equal(_logits(read.teacher), _logits(unfrozen.teacher))
+
+
+def test_a_trained_encoder_of_pictures_draws_its_signals_again(tmp_path):
+    start, trained = (
+        drawn_signals(tiny.pictures(seed), "spectrogram_angle", frame_samples=64) for seed in (3, 4)
+    )
+    context = jax.tree.map(
+        lambda c: jnp.zeros(c.shape), jax.eval_shape(trained.context, jnp.zeros((1, 300)))
+    )
+    head = TaskHead(8, 2, rngs=nnx.Rngs(2), context=context)
+    save_head(
+        Teacher(trained, head), start, tmp_path / "head", settings=HeadSettings(unfrozen=True),
+        class_names=("slow", "fast"), modality="ppg", signal_shape=(300,), windows_hash="0",
+        preprocessing={}, metrics=[],
+    )
+    found = load_head(tmp_path / "head", start).teacher.encoder
+    assert found.config == trained.config
+    assert mp.weights_hash(found) == mp.weights_hash(trained) != mp.weights_hash(start)
 
 
 @pytest.mark.parametrize("kind", ["frozen", "unfrozen"])

@@ -21,6 +21,15 @@ def encoders(seed: int = 0) -> tuple[mp.Encoder, mp.Encoder]:
     return old, new
 
 
+def pictures(seed: int = 0) -> mp.Encoder:
+    """Returns a Tiny-BioMoE of pictures of 64 pixels, with all its 16 layers; an embedding of 8."""
+    return mp.create(
+        "tiny_biomoe", rngs=nnx.Rngs(seed), image_size=64, stem_features=4, spectral_features=(4, 4),
+        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
+        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
+    )
+
+
 def windows(seed: int = 0, per_class: int = 10) -> ArrayWindows:
     """Returns two-second windows; in both signals the classes differ in frequency.
 

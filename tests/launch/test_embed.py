@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 
 import model_ports as mp
 from jaxbridge.features.embedding_table import EmbeddingTable, check_writable
 from launch.benchmarks.representations_worker import pulses
+from tests.jaxbridge import tiny
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,11 +30,7 @@ def write(path, signals, **columns):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("embed")
-    mp.save(mp.create(
-        "tiny_biomoe", rngs=nnx.Rngs(0), image_size=64, stem_features=4, spectral_features=(4, 4),
-        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
-        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
-    ), root / "weights")
+    mp.save(tiny.pictures(), root / "weights")
     (root / "data" / "p1").mkdir(parents=True)
     write(root / "data" / "p1" / "rest.csv", pulses(2, 950), EDA=0, BVP=0)
     write(root / "data" / "p2.csv", pulses(2, 950)[:1, :600], EDA=0)

@@ -49,11 +49,7 @@ def given(tmp_path_factory) -> list[str]:
 @pytest.mark.slow
 def test_pictures_of_sets_to_an_encoder_to_a_bridge(given, tmp_path):
     """As `launch.pretrain` says: the encoder that it wrote is a transfer's old one."""
-    small = mp.create(
-        "tiny_biomoe", rngs=nnx.Rngs(0), image_size=64, stem_features=4, spectral_features=(4, 4),
-        attention_features=(4, 4), attention_heads=(1, 1), mlp_ratios=(1, 1, 1, 1),
-        vit_features=(8, 8, 4), vit_heads=(1, 1, 1), key_features=4, window=2,
-    )
+    small = tiny.pictures(0)
     mp.save(small, tmp_path / "start")
     mp.save(tiny.encoders()[1], tmp_path / "new")
     done = _run(

@@ -67,6 +67,7 @@ def test_transfer_runs_full_size_encoders_end_to_end(store, tmp_path):
     (("--data=/nowhere",), "/nowhere"),
     (("--seeds=1,x",), "give different integers"),
     (("--seeds=1,1",), "give different integers"),
+    (("--data=/nowhere", "--old_representation=waveform"), "draw the signals of a --store"),
     (("--epochs=many",), "epochs"),
     (("--optimizer=sgd",), "optimizer"),
     (("--bridge_layout=sideways",), "bridge_layout"),
@@ -93,6 +94,8 @@ def test_missing_required_flag():
     (["--old_weights=/nowhere"], "/nowhere"),
     (["--new_modality=emg"], "no modality 'emg'"),
     (["--rerun=bridges"], "no stage bridges"),
+    (["--local_epochs=-1"], "local_epochs is -1"),
+    (["--old_representation=waveform"], "takes signals; only pictures have to be drawn"),
 ])
 def test_flags_that_do_not_fit_the_windows(store, tmp_path, flags, message):
     refused = run(
