@@ -36,8 +36,10 @@ class HeadSettings:
         patience: stop after so many epochs without a lower validation loss; None for never.
         batch_statistics: batch norms of an encoder that is trained normalise by the batch, and
             their stored statistics follow it, as in PyTorch's training mode; an encoder without
-            them, or a frozen one, is not changed by it. Dropout of the published encoders is left
-            out.
+            them, or a frozen one, is not changed by it.
+        dropout: share of values dropped in training steps of an encoder that is trained, at the
+            places where its published code does (PaPaGei; the others have none here); a frozen one
+            is not changed by it. The reference's PaPaGei: 0.5.
     """
 
     unfrozen: bool = False
@@ -50,6 +52,7 @@ class HeadSettings:
     standardise: bool = True
     patience: int | None = None
     batch_statistics: bool = True
+    dropout: float = 0.0
 
 
 class Teacher(nnx.Module):
@@ -108,13 +111,16 @@ def supervised_batch(
     return {"input": inputs, "label": labels.astype(np.int32), "weight": weights[labels]}
 
 
-def supervised_trainer(module: nnx.Module, settings: HeadSettings) -> engine.Trainer:
-    """Returns a trainer of all of a module, inputs -> logits, on labels."""
+def supervised_trainer(
+    module: nnx.Module, settings: HeadSettings, *, seed: int = 0
+) -> engine.Trainer:
+    """Returns a trainer of all of a module, inputs -> logits, on labels; the seed is dropout's."""
     labels = engine.labels(
         module, lambda path: True, statistics=lambda path: settings.batch_statistics
     )
+    drop = engine.Dropout(settings.dropout, seed) if settings.unfrozen and settings.dropout else None
     return engine.Trainer(
-        module, _classification_loss, labels, optax.adam(settings.learning_rate)
+        module, _classification_loss, labels, optax.adam(settings.learning_rate), drop=drop
     )
 
 
@@ -178,14 +184,21 @@ def fit_unfrozen(
 ) -> tuple[Teacher, list[Epoch]]:
     """Trains the encoder together with a head, from signals.
 
-    Arguments and errors as for `fit_head`, with signals in place of features.
+    Arguments and errors as for `fit_head`, with signals in place of features; dropout that is not
+    from 0 to below 1, or that the encoder does not have, is an `InputError` too.
     """
     signals, labels = train
+    if not 0 <= settings.dropout < 1:
+        raise InputError(f"{what}: dropout is {settings.dropout:g}; give 0 to below 1.")
+    if settings.dropout and not encoder.has_dropout:
+        raise InputError(
+            f"{what}: {encoder.config.name} has no dropout here; leave dropout at 0."
+        )
     weights = class_weights(labels, num_classes, settings.balance, settings.class_weights)
     _, width = encoder.layer_shape(encoder.num_layers, (1, *signals.shape[1:]))
     head = TaskHead(width, num_classes, hidden=settings.hidden, rngs=nnx.Rngs(seed))
     teacher = Teacher(encoder, head)
-    trainer = supervised_trainer(teacher, settings)
+    trainer = supervised_trainer(teacher, settings, seed=seed)
     curve = fit(
         trainer, supervised_batch(signals, labels, weights), supervised_batch(val[0], val[1], weights),
         epochs=settings.epochs, batch_size=min(settings.batch_size, len(labels)), seed=seed,

@@ -75,10 +75,12 @@ class Encoder(nnx.Module):
 
     Attributes:
         class_token: which token of every layer is the class token, None where there is none.
+        has_dropout: whether layers drop values within `model_ports.dropout.dropout`.
     """
 
     config: EncoderConfig
     class_token: int | None = None
+    has_dropout: bool = False
 
     @property
     def num_layers(self) -> int:

@@ -19,6 +19,7 @@ from model_ports import state_dict as sd
 from model_ports import torch_init
 from model_ports.batch_norm import BatchNorm, batch_norm
 from model_ports.convolution import convolve
+from model_ports.dropout import dropped
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
 from model_ports.filtering import chebyshev_bandpass
@@ -63,11 +64,14 @@ class PapageiConfig(EncoderConfig):
 
 
 class Block(nnx.Module):
-    """Pre-activation residual block; blocks 1, 3, 5, ... halve the number of tokens."""
+    """Pre-activation residual block; blocks 1, 3, 5, ... halve the number of tokens.
+
+    Dropout stands between each ReLU and the convolution that it feeds.
+    """
 
     def __init__(self, config: PapageiConfig, block: int, *, rngs: nnx.Rngs):
         fan_in, fan_out = config.features_after(block - 1), config.features_after(block)
-        self.first, self.halves = block == 0, block % 2 == 1
+        self.index, self.first, self.halves = block, block == 0, block % 2 == 1
         # In block 0 the stem has normalised already: its bn1 is published but not used.
         self.bn1 = BatchNorm(fan_in)
         self.conv1 = _conv(config, fan_in, fan_out, 2 if self.halves else 1, rngs)
@@ -76,8 +80,9 @@ class Block(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, tokens, fan_in) -> (batch, tokens or ceil(tokens / 2), fan_out)."""
-        y = self.conv1(x if self.first else jax.nn.relu(self.bn1(x)))
-        y = self.conv2(jax.nn.relu(self.bn2(y)))
+        place = 2 * self.index
+        y = self.conv1(x if self.first else dropped(jax.nn.relu(self.bn1(x)), place))
+        y = self.conv2(dropped(jax.nn.relu(self.bn2(y)), place + 1))
         return y + self._shortcut(x, y.shape[-1])
 
     def _shortcut(self, x: jax.Array, features: int) -> jax.Array:
@@ -129,6 +134,8 @@ class Heads(NamedTuple):
 
 class Papagei(Encoder):
     """PaPaGei-S as an encoder: layer i is residual block i."""
+
+    has_dropout = True
 
     def __init__(self, config: PapageiConfig, *, rngs: nnx.Rngs):
         self.config = config

@@ -2,14 +2,16 @@
 
 A label tree decides which leaves of a module are differentiated and updated; all others get no
 gradient, no optimizer state and no change, but for statistics of batch norms labelled to follow the
-batches, as PyTorch's do in training mode. A call runs a whole epoch, or a chunk of one, as one
-compiled scan over batches. Under `jax.distributed` every process calls the same methods with the
-same arguments and works on its own devices' share of each batch.
+batches, as PyTorch's do in training mode. Dropout, where asked for, depends on seed, step and row of
+the batch alone. A call runs a whole epoch, or a chunk of one, as one compiled scan over batches. Under
+`jax.distributed` every process calls the same methods with the same arguments and works on its own
+devices' share of each batch.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from model_ports.batch_norm import batch_statistics
+from model_ports.dropout import dropout
 from model_ports.errors import InputError
 
 # A loss maps (module, batch) to per-window losses and weights, (rows,) each; a step minimises
@@ -30,6 +33,18 @@ Batch = Mapping[str, np.ndarray]
 Rows = Callable[[np.ndarray], Batch]
 AXIS = "batch"
 VALID = "valid"
+
+
+class Dropout(NamedTuple):
+    """What encoders drop while they are trained.
+
+    Attributes:
+        rate: see `model_ports.dropout.dropout`.
+        seed: fixes what is dropped in which step and row.
+    """
+
+    rate: float
+    seed: int
 
 
 class NonFiniteError(InputError):
@@ -116,10 +131,12 @@ class Trainer:
         optimizer: applied to the trained leaves through `optax.masked`, so that whatever it
             computes over all leaves, such as a global norm, is over these.
         devices: some of this process's devices; None for all devices of all processes.
+        drop: dropout in training steps; None for none.
 
     Attributes:
         params: trained leaves by path, replicated.
         statistics: statistics of batch norms that follow the batches, by path, replicated.
+        draws: with dropout the number of steps taken, which the random draws follow from.
         opt_state: optimizer state, of the trained leaves only.
 
     Raises:
@@ -129,6 +146,7 @@ class Trainer:
     def __init__(
         self, module: nnx.Module, loss: Loss, leaf_labels: Mapping[str, str],
         optimizer: optax.GradientTransformation, *, devices: list[jax.Device] | None = None,
+        drop: Dropout | None = None,
     ):
         leaves = _leaves(module)
         trained = [path for path in leaves if leaf_labels[path] == "bridge"]
@@ -143,6 +161,8 @@ class Trainer:
         # pmap donates this state, so it must not share buffers with the caller's module.
         self.params = self.place({p: np.asarray(leaves[p][...]) for p in trained})
         self.statistics = self.place({p: np.asarray(leaves[p][...]) for p in followed})
+        self._drop = drop
+        self.draws = self.place({} if drop is None else {"step": np.uint32(0)})
         changed = {*trained, *followed}
         self.frozen = self.place({p: v[...] for p, v in leaves.items() if p not in changed})
         mask = {path: leaf_labels[path] == "bridge" for path in leaves}
@@ -151,7 +171,7 @@ class Trainer:
         pmap = functools.partial(jax.pmap, axis_name=AXIS, devices=devices, out_axes=None)
         # The nested first entry is needed: from a flat tuple of axes, jax 0.10 assigns them to
         # leaves one by one whenever there happen to be as many leaves as arguments.
-        axes = ((None, None, None), None, None, 0, 0)
+        axes = ((None,) * 4, None, None, 0, 0)
         step, total = self._run_steps, self._total_loss
         self._epoch, self._chunk = (
             pmap(functools.partial(step, loss, rows), in_axes=axes, donate_argnums=0)
@@ -199,13 +219,13 @@ class Trainer:
         """Returns the mean loss over all of `data`, nothing updated."""
         size = len(next(iter(data.values())))
         rows, valid = self._batches(np.arange(size), batch_size)
-        state = self.params, (), self.statistics
+        state = self.params, (), self.statistics, {}
         total, weight = self._evaluate(state, self.frozen, self.place(dict(data)), rows, valid)
         return float(total) / float(weight)
 
     def sum_batches(self, batches: Any, valid: Any) -> tuple[float, float]:
         """Returns sums of weighted losses and of weights over what `read_batches` returned."""
-        state = self.params, (), self.statistics
+        state = self.params, (), self.statistics, {}
         total, weight = self._evaluate_chunk(state, self.frozen, (), batches, valid)
         return float(total), float(weight)
 
@@ -243,13 +263,13 @@ class Trainer:
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
     @property
-    def _state(self) -> tuple[Any, Any, Any]:
+    def _state(self) -> tuple[Any, Any, Any, Any]:
         """Everything that training changes."""
-        return self.params, self.opt_state, self.statistics
+        return self.params, self.opt_state, self.statistics, self.draws
 
     @_state.setter
-    def _state(self, state: tuple[Any, Any, Any]) -> None:
-        self.params, self.opt_state, self.statistics = state
+    def _state(self, state: tuple[Any, Any, Any, Any]) -> None:
+        self.params, self.opt_state, self.statistics, self.draws = state
 
     def _take(self, call, data, rows, valid) -> np.ndarray:
         self._state, values, fine = call(self._state, self.frozen, data, rows, valid)
@@ -288,24 +308,27 @@ class Trainer:
         # A padded row repeats a real window; where() keeps a NaN of its from spreading.
         return jnp.sum(jnp.where(weights > 0, losses * weights, 0)), jnp.sum(weights)
 
-    def _in_training(self, loss, params, statistics, frozen, batch, valid):
+    def _in_training(self, loss, params, statistics, draws, frozen, batch, valid):
         """As `_weighted`, and the statistics after the batch."""
         module = _merge(self._structure, {**params, **statistics, **frozen})
-        if not statistics:
-            return *self._weighted(loss, module, batch, valid), {}
-        with batch_statistics(valid, axis_name=AXIS):
+        with contextlib.ExitStack() as mode:
+            if statistics:
+                mode.enter_context(batch_statistics(valid, axis_name=AXIS))
+            if draws:
+                keys = _row_keys(self._drop.seed, draws["step"], len(valid))
+                mode.enter_context(dropout(self._drop.rate, keys))
             total, weight = self._weighted(loss, module, batch, valid)
         leaves = _leaves(module)
         return total, weight, {path: leaves[path][...] for path in statistics}
 
     def _run_steps(self, loss, rows_of, state, frozen, data, rows, valid):
         def step(carry, now):
-            (params, opt_state, statistics), fine = carry
+            (params, opt_state, statistics, draws), fine = carry
             rows, valid = now
 
             def mean(params):
                 total, weight, after = self._in_training(
-                    loss, params, statistics, frozen, rows_of(data, rows), valid
+                    loss, params, statistics, draws, frozen, rows_of(data, rows), valid
                 )
                 return total / jax.lax.psum(weight, AXIS), after
 
@@ -320,7 +343,8 @@ class Trainer:
             moved = optax.apply_updates(params, {p: updates[p] for p in params})
             state = jax.tree.map(
                 lambda after, before: jnp.where(fine, after, before),
-                (moved, new_state, after), (params, opt_state, statistics),
+                (moved, new_state, after, {name: value + 1 for name, value in draws.items()}),
+                (params, opt_state, statistics, draws),
             )
             return (state, fine), (value, fine)
 
@@ -329,7 +353,7 @@ class Trainer:
         return state, losses, fine
 
     def _total_loss(self, loss, rows_of, state, frozen, data, rows, valid):
-        params, _, statistics = state
+        params, _, statistics, _ = state
 
         def step(carry, now):
             rows, valid = now
@@ -339,6 +363,13 @@ class Trainer:
 
         start = (jnp.zeros(()), jnp.zeros(()))
         return jax.lax.psum(jax.lax.scan(step, start, (rows, valid))[0], AXIS)
+
+
+def _row_keys(seed: int, step: jax.Array, rows: int) -> jax.Array:
+    """A random key for each row of this device; they are the same on any number of devices."""
+    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
+    at = jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, at)
 
 
 def _rows_of(data: Any, rows: jax.Array) -> Any:

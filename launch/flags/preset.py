@@ -11,6 +11,7 @@ _HEAD = {
     "unfrozen": "unfrozen", "head_hidden": "hidden", "head_lr": "learning_rate",
     "head_epochs": "epochs", "head_batch_size": "batch_size", "balance": "balance",
     "class_weights": "class_weights", "standardise": "standardise",
+    "head_dropout": "dropout",
 }
 _BRIDGE = {
     "rank": "rank", "prototypes": "num_prototypes", "lr": "learning_rate", "epochs": "epochs",

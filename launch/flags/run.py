@@ -64,6 +64,10 @@ _BATCH_STATISTICS = flags.DEFINE_bool(
     "batch_statistics", _HEAD.batch_statistics,
     "With --unfrozen: batch norms normalise by the batch, and what they store follows it.",
 )
+_DROPOUT = flags.DEFINE_float(
+    "head_dropout", _HEAD.dropout,
+    "With --unfrozen: share of values that PaPaGei drops while it is trained; published: 0.5.",
+)
 _RANK = flags.DEFINE_integer("rank", _BRIDGE.rank, "Rank of the bridge.")
 _PROTOTYPES = flags.DEFINE_integer("prototypes", _BRIDGE.num_prototypes, "Number of prototypes.")
 _LAYOUT = flags.DEFINE_enum(
@@ -220,6 +224,7 @@ def _head() -> HeadSettings:
         epochs=_HEAD_EPOCHS.value, batch_size=_HEAD_BATCH.value, balance=_BALANCE.value,
         class_weights=weights or None, standardise=_STANDARDISE.value,
         patience=_HEAD_PATIENCE.value, batch_statistics=_BATCH_STATISTICS.value,
+        dropout=_DROPOUT.value,
     )
 
 

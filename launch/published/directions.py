@@ -133,7 +133,7 @@ DIRECTIONS = {
             name="wesad_ppg2ecg", dataset="wesad", old="papagei",
             new="hubert_ecg_small", old_signal=_PPG, new_signal=_WESAD_ECG, num_classes=3,
             position=Position(7, 11),
-            head=_head(1e-4, epochs=50, batch_size=32, unfrozen=True, balance=False),
+            head=_head(1e-4, epochs=50, batch_size=32, unfrozen=True, balance=False, dropout=0.5),
             bridge=_bridge(32, 50, 1e-4, 50),
             published=Published(
                 bridge=Scores("BioX-Bridge", 52.02, 52.62, 65.12, "0.4M"),

@@ -25,6 +25,13 @@ def test_trainable_parameters_are_the_published_ones(name, parameters):
     assert num_parameters(bridge) == parameters
 
 
+def test_only_the_reference_s_unfrozen_papagei_has_dropout():
+    # train_bridge.py puts the encoder in training mode only if it is unfrozen, and NormWear has none.
+    rates = {name: found.head.dropout for name, found in DIRECTIONS.items()}
+    assert {name for name, rate in rates.items() if rate} == {"wesad_ppg2ecg"}
+    assert rates["wesad_ppg2ecg"] == 0.5
+
+
 def test_an_unknown_direction_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="ecg2emg.*wesad_ppg2ecg"):
         direction("ecg2emg")
