@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge.teacher import HeadSettings, fit_unfrozen
+from jaxbridge.head import TaskHead
+from jaxbridge.teacher import HeadSettings, fit_unfrozen, supervised_trainer
 from jaxbridge.training import engine
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.fitting import fit
@@ -118,6 +119,12 @@ def test_an_unfrozen_papagei():
         _, curve = fit_unfrozen(encoder, windows, windows, 2, settings, seed=0)
         first.append(curve[0].train_loss)
     assert first[0] != first[1]
+
+
+def test_a_frozen_encoder_drops_nothing():
+    head = TaskHead(3, 2, rngs=nnx.Rngs(0))
+    assert not supervised_trainer(head, HeadSettings(dropout=0.5)).draws
+    assert supervised_trainer(head, HeadSettings(dropout=0.5, unfrozen=True)).draws
 
 
 @pytest.mark.parametrize(("encoder", "rate", "message"), [
