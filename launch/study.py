@@ -17,15 +17,22 @@ from absl import flags
 from jaxbridge import methods
 from jaxbridge.report import study_page
 from jaxbridge.run_folder import read_json
-from jaxbridge.studies import catalogue, run_study
+from jaxbridge.studies import Setup, catalogue, run_study
 from launch.flags.dataset import DATA
 from launch.flags.seeds import parsed_seeds
 from launch.script import run
-from launch.studies.setups import miniature, recorded, simulated
+from launch.studies.setups import DIRECTIONS, miniature, recorded, simulated
 from model_ports.errors import InputError
 
 _STUDY = flags.DEFINE_enum("study", None, catalogue.available(), "Which one.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder of the study.", required=True)
+_DIRECTION = flags.DEFINE_enum(
+    "direction", DIRECTIONS[0], DIRECTIONS, "Old and new modality: whose labels teach, and who learns."
+)
+_PRETRAINED = flags.DEFINE_bool(
+    "pretrained", False, "Simulation: encoders pretrained on other people, a quarter of an hour once; "
+    "else random weights."
+)
 _FOLDS = flags.DEFINE_integer(
     "folds", 5, "Folds by subject, for recordings; simulated people have splits.", lower_bound=2
 )
@@ -60,16 +67,28 @@ def _together() -> bool:
     return jax.default_backend() != "cpu" if _TOGETHER.value is None else _TOGETHER.value
 
 
+def _setup(prepared: pathlib.Path) -> Setup:
+    on_files = DATA.value not in (None, "simulation")
+    if on_files and (_PRETRAINED.value or _MINIATURE.value):
+        raise InputError("--pretrained and --miniature are for the simulation: leave out --data.")
+    if _MINIATURE.value:
+        if _PRETRAINED.value:
+            raise InputError("--miniature has random weights: leave out --pretrained.")
+        return miniature(_DIRECTION.value)
+    if on_files:
+        return recorded(_FOLDS.value, _DIRECTION.value)
+    return simulated(
+        _DIRECTION.value, prepared / "pretrained" if _PRETRAINED.value else None
+    )
+
+
 def main() -> None:
     out = pathlib.Path(_OUT.value)
-    on_files = DATA.value not in (None, "simulation")
-    if _MINIATURE.value and on_files:
-        raise InputError("--miniature is simulated: leave out --data.")
-    setup = miniature() if _MINIATURE.value else recorded(_FOLDS.value) if on_files else simulated()
+    prepared = pathlib.Path(_PREPARED.value) if _PREPARED.value else out / "data"
+    setup = _setup(prepared)
     study = catalogue.study(_STUDY.value, setup, _names(_METHODS.value))
     if only := _names(_ONLY.value):
         study = study.only(only)
-    prepared = pathlib.Path(_PREPARED.value) if _PREPARED.value else out / "data"
     if jax.config.jax_compilation_cache_dir is None:
         # Jobs of one kind compile the same programs.
         jax.config.update("jax_compilation_cache_dir", str((prepared / "compiled").resolve()))
