@@ -28,8 +28,9 @@ def check_signal(
     if num_samples == 0:
         raise InputError(f"{name}: no samples. Leave the recording out.")
     for lead, row in zip(leads, signal, strict=True):
-        bad = np.flatnonzero(~np.isfinite(row))
-        if bad.size:
+        low, high = row.min(), row.max()  # NaN where there is one
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = np.flatnonzero(~np.isfinite(row))
             # End of the first unbroken run of bad samples.
             run = bad[: np.argmax(np.append(np.diff(bad) > 1, True)) + 1]
             start, stop = int(run[0]), int(run[-1])
@@ -39,7 +40,7 @@ def check_signal(
                 f"{(stop + 1) / sampling_rate_hz:.3f} s). Cut the recording there, interpolate the "
                 "gap, or leave the lead or the recording out."
             )
-        if np.ptp(row) == 0:
+        if low == high:
             raise InputError(
                 f"{name}: lead {lead!r} is constant at {row[0]:g} over samples 0 to "
                 f"{num_samples - 1}: a loose or unrecorded electrode. Leave the lead or the "

@@ -1,11 +1,13 @@
 """From a data set and a split rule to a window store.
 
-Recordings are prepared one by one into parts on disk, in worker processes; then the split rule is
-applied to all windows, and the store is written from the parts. So memory holds one recording per
-worker, a killed run goes on with the recordings that are left, and a bad recording costs no other.
-Until the store is finished its parts lie beside it, so twice its size is needed on disk.
+Recordings are prepared one by one into parts on disk, in worker processes, and the store is written
+from the parts: meanwhile where the split rule need not see the windows, else once all are there. So
+memory holds one recording per worker, a killed run goes on with the recordings that are left, and a bad
+recording costs no other. Until the store is finished its parts lie beside it, so up to twice its size
+is needed on disk.
 """
 
+import contextlib
 import json
 import logging
 import shutil
@@ -80,10 +82,10 @@ def prepare(
         names = {name: part_name(described, name, some) for name, some in sources.items()}
         with parts_folder(path) as folder:
             writer = PartWriter(dataset, tuple(described["class_names"]), folder, names)
-            _prepare_missing(writer, pool)
+            with contextlib.closing(_prepared(writer, pool)) as prepared:
+                store = _put_together(path, writer, prepared, recordings, metadata, split, known)
             if workers:
                 _tell_notes(writer)
-            store = _put_together(path, writer, recordings, metadata, split, known)
             shutil.rmtree(folder)
         return store, True
 
@@ -105,23 +107,31 @@ def _sources(dataset: Dataset, described: Mapping, recording: str) -> dict[str, 
     return {name: described["sources"][name] for name in dataset.sources_of(recording)}
 
 
-def _prepare_missing(writer: PartWriter, pool: WorkerPool) -> None:
+def _prepared(writer: PartWriter, pool: WorkerPool) -> Iterator[str]:
+    """Prepares what is missing; yields each recording once its part is there.
+
+    Raises:
+        InputError: bad recordings, once the others are prepared.
+    """
     todo = [name for name, part in writer.names.items() if Part.open(writer.folder / part) is None]
     for name in todo:
         shutil.rmtree(writer.folder / writer.names[name], ignore_errors=True)  # damaged
-    before = len(writer.names) - len(todo)
+    before = [name for name in writer.names if name not in todo]
     if before:
-        _log.info("%d of %d recordings were prepared before", before, len(writer.names))
+        _log.info("%d of %d recordings were prepared before", len(before), len(writer.names))
+    yield from before
     bad: dict[str, str] = {}
     ended = pool.run(writer, todo)
     shown = progress(ended, total=len(todo), what="preparing recordings", unit="recording")
     try:
         for name, trouble in shown:
-            if trouble is not None:
-                _log.error("%s", trouble)
-                bad[name] = trouble
-                if len(bad) == _MOST_BAD:
-                    break
+            if trouble is None:
+                yield name
+                continue
+            _log.error("%s", trouble)
+            bad[name] = trouble
+            if len(bad) == _MOST_BAD:
+                break
     finally:
         shown.close()
         ended.close()
@@ -141,10 +151,53 @@ def _tell_notes(writer: PartWriter) -> None:
 
 
 def _put_together(
-    path: Path, writer: PartWriter, recordings: Mapping[str, str], metadata: Mapping,
-    split: SplitRule, known: Mapping[str, str] | None,
+    path: Path, writer: PartWriter, prepared: Iterator[str], recordings: Mapping[str, str],
+    metadata: Mapping, split: SplitRule, known: Mapping[str, str] | None,
 ) -> WindowStore:
-    parts = {name: Part.open(writer.folder / part) for name, part in writer.names.items()}
+    parts: dict[str, Part] = {}
+    report: dict[str, object] = {}
+
+    def opened(name: str) -> Part:
+        """The part of a recording, as soon as it is there."""
+        while name not in parts:
+            ready = next(prepared)
+            parts[ready] = Part.open(writer.folder / writer.names[ready])
+        return parts[name]
+
+    def batches() -> Iterator[WindowBatch]:
+        if known is None or split.pair_fraction != 1:
+            for name in recordings:
+                opened(name)
+            splits = _splits(parts, recordings, metadata, split, known, report)
+            for name in progress(list(recordings), what="writing windows", unit="recording"):
+                for wanted in split.sizes:
+                    yield _batch(
+                        parts[name], name, recordings[name], wanted,
+                        np.flatnonzero(splits[name] == wanted),
+                    )
+        else:
+            for name, subject in recordings.items():
+                part = opened(name)
+                yield _batch(part, name, subject, known[name], np.arange(len(part.labels)))
+            for _ in prepared:  # raises where a recording was bad
+                pass
+            _splits(parts, recordings, metadata, split, known, report)
+
+    return write_store(path, batches(), metadata, split_report=report, scratch=writer.folder)
+
+
+def _batch(part: Part, name: str, subject: str, split: str, indices: np.ndarray) -> WindowBatch:
+    return WindowBatch(
+        part.arrays(indices), part.labels[indices], subject, name, split, part.start_s[indices]
+    )
+
+
+def _splits(
+    parts: Mapping[str, Part], recordings: Mapping[str, str], metadata: Mapping, split: SplitRule,
+    known: Mapping[str, str] | None, report: dict[str, object],
+) -> dict[str, np.ndarray]:
+    """Splits of the windows of each recording; what became of the rule goes into `report`."""
+    parts = {name: parts[name] for name in recordings}
     counts = {name: len(part.labels) for name, part in parts.items()}
     if not sum(counts.values()):
         raise InputError("No windows: there is nothing to store. Check recordings and window_s.")
@@ -159,23 +212,10 @@ def _put_together(
         window_s=metadata["window_s"],
     )
     splits = split.assign(index, known)
-    report = {
-        "windows": {name: int(np.count_nonzero(splits == name)) for name in split.sizes},
-        "subjects": {
-            name: np.unique(index.subjects[splits == name]).tolist() for name in split.sizes
-        },
-        "overlap": check_leakage(index, splits, allowed=split.rule == "paper"),
-        "notes": {name: part.notes for name, part in parts.items() if part.notes},
+    report["windows"] = {name: int(np.count_nonzero(splits == name)) for name in split.sizes}
+    report["subjects"] = {
+        name: np.unique(index.subjects[splits == name]).tolist() for name in split.sizes
     }
-    by_part = dict(zip(parts, np.split(splits, np.cumsum(repeats)[:-1]), strict=True))
-
-    def batches() -> Iterator[WindowBatch]:
-        for name in progress(list(parts), what="writing windows", unit="recording"):
-            part = parts[name]
-            for wanted in split.sizes:
-                for some, arrays in part.blocks(np.flatnonzero(by_part[name] == wanted)):
-                    yield WindowBatch(
-                        arrays, part.labels[some], recordings[name], name, wanted, part.start_s[some]
-                    )
-
-    return write_store(path, batches(), metadata, split_report=report, scratch=writer.folder)
+    report["overlap"] = check_leakage(index, splits, allowed=split.rule == "paper")
+    report["notes"] = {name: part.notes for name, part in parts.items() if part.notes}
+    return dict(zip(parts, np.split(splits, np.cumsum(repeats)[:-1]), strict=True))

@@ -7,15 +7,14 @@ reference's numbers; steps of ours are named as such.
 from fractions import Fraction
 
 import numpy as np
-from scipy import signal as dsp
 
 from model_ports.errors import InputError
 
 # Ratios beyond this need filters of a size that only a mistyped rate asks for.
 _MAX_FACTOR = 1000
-# Signals up to so many samples are filtered by one FFT, longer ones piece by piece.
-_WHOLE_FFT = 2**16
-_ROWS = 8
+# So many samples at a time, whose steps stay in the cache.
+_PIECE = 2**16
+_FFT = 2**12
 
 
 def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -47,11 +46,18 @@ def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndar
             f"{num_old} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} Hz. "
             "Leave the recording out."
         )
-    stands = np.linspace(0, num_new - 1, num_old)
-    read = np.arange(num_new)
+    # Sample i stands at i * step: as linspace(0, num_new - 1, num_old), but a piece at a time.
+    step = (num_new - 1) / (num_old - 1)
     resampled = np.empty((len(signal), num_new))
-    for row, out in zip(signal, resampled, strict=True):
-        out[:] = np.interp(read, stands, row)
+    for start in range(0, num_new, _PIECE):
+        stop = min(start + _PIECE, num_new)
+        first, last = max(int(start / step) - 2, 0), min(int(stop / step) + 3, num_old)
+        stands = np.arange(first, last) * step
+        if last == num_old:
+            stands[-1] = num_new - 1
+        read = np.arange(start, stop)
+        for row, out in zip(signal, resampled, strict=True):
+            out[start:stop] = np.interp(read, stands, row[first:last])
     return resampled
 
 
@@ -73,6 +79,8 @@ def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.n
     Raises:
         InputError: the ratio of the rates is no such fraction.
     """
+    from scipy.signal import resample_poly  # slow to import, and not needed by all
+
     signal = np.asarray(signal, np.float64)
     if old_hz == new_hz:
         return signal
@@ -86,7 +94,7 @@ def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.n
     num_new = num_old * ratio.numerator // ratio.denominator
     slope = (signal[:, -1:] - signal[:, :1]) / max(num_old - 1, 1)
     flat = signal - signal[:, :1] - slope * np.arange(num_old)
-    resampled = dsp.resample_poly(flat, ratio.numerator, ratio.denominator, axis=-1)
+    resampled = resample_poly(flat, ratio.numerator, ratio.denominator, axis=-1)
     stands = np.arange(num_new) / float(ratio)
     return resampled[:, :num_new] + signal[:, :1] + slope * stands
 
@@ -116,7 +124,14 @@ def fourier_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.nda
             f"{signal.shape[-1]} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} "
             "Hz. Leave the recording out."
         )
-    return dsp.resample(signal, num_new, axis=-1)
+    num_old = signal.shape[-1]
+    fewer = min(num_old, num_new)
+    spectrum = np.fft.rfft(signal)
+    kept = np.zeros((len(signal), num_new // 2 + 1), np.complex128)
+    kept[:, : fewer // 2 + 1] = spectrum[:, : fewer // 2 + 1]
+    if fewer % 2 == 0 and num_new != num_old:  # the highest stands for itself and its mirror image
+        kept[:, fewer // 2] *= 0.5 if num_new > num_old else 2
+    return np.fft.irfft(kept, num_new) * (num_new / num_old)
 
 
 def fir_bandpass(
@@ -148,19 +163,44 @@ def fir_bandpass(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    taps = dsp.firwin(order + 1, [low_hz, high_hz], pass_zero=False, fs=sampling_rate_hz)
+    taps = _bandpass_taps(order, low_hz, high_hz, sampling_rate_hz)
     # filtfilt's two runs are one with the taps' autocorrelation: what its padding adds at the far ends
-    # does not reach the signal. Few rows at a time, since that stays in the cache.
-    twice = np.convolve(taps, taps[::-1])[None]
-    convolve = dsp.fftconvolve if signal.shape[-1] <= _WHOLE_FFT else dsp.oaconvolve
+    # does not reach the signal. By overlapping FFTs, a piece at a time.
+    size = max(_FFT, 2 ** (8 * order).bit_length())
+    response = np.fft.rfft(np.convolve(taps, taps[::-1]), size)
+    rows, num = signal.shape
+    step = size - 2 * order
+    blocks = max(1, _PIECE // (rows * step))
     filtered = np.empty_like(signal)
-    for start in range(0, len(signal), _ROWS):
-        rows = signal[start : start + _ROWS]
-        before = 2 * rows[:, :1] - rows[:, order:0:-1]
-        after = 2 * rows[:, -1:] - rows[:, -2 : -order - 2 : -1]
-        padded = np.concatenate([before, rows, after], axis=1)
-        filtered[start : start + _ROWS] = convolve(padded, twice, mode="valid", axes=-1)
+    for start in range(0, num, blocks * step):
+        stop = min(start + blocks * step, num)
+        count = -(-(stop - start) // step)
+        piece = np.zeros((rows, count * step + 2 * order))
+        _extend(signal, start - order, stop + order, piece)
+        some = np.lib.stride_tricks.sliding_window_view(piece, size, axis=1)[:, ::step]
+        done = np.fft.irfft(np.fft.rfft(some) * response, size)[..., 2 * order :]
+        filtered[:, start:stop] = done.reshape(rows, -1)[:, : stop - start]
     return filtered
+
+
+def _bandpass_taps(order: int, low_hz: float, high_hz: float, sampling_rate_hz: float) -> np.ndarray:
+    """Windowed sinc with gain 1 in the middle of the band, as of SciPy's `firwin`, slow to import."""
+    low, high = 2 * low_hz / sampling_rate_hz, 2 * high_hz / sampling_rate_hz
+    at = np.arange(order + 1) - order / 2
+    taps = (high * np.sinc(high * at) - low * np.sinc(low * at)) * np.hamming(order + 1)
+    return taps / (taps * np.cos(np.pi * at * (low + high) / 2)).sum()
+
+
+def _extend(signal: np.ndarray, start: int, stop: int, out: np.ndarray) -> None:
+    """Writes samples start to stop, turned about the end samples where there are none."""
+    num = signal.shape[-1]
+    inner = slice(max(start, 0), min(stop, num))
+    out[:, inner.start - start : inner.stop - start] = signal[:, inner]
+    if start < 0:
+        out[:, :-start] = 2 * signal[:, :1] - signal[:, -start:0:-1]
+    if stop > num:
+        mirrored = signal[:, num - 2 : 2 * num - 2 - stop : -1]
+        out[:, num - start : stop - start] = 2 * signal[:, -1:] - mirrored
 
 
 def chebyshev_bandpass(
@@ -182,6 +222,8 @@ def chebyshev_bandpass(
     Raises:
         InputError: the signal is not longer than the filter's padding, 3 * (2 * order + 1) samples.
     """
+    from scipy.signal import cheby1, sosfiltfilt  # slow to import, and not needed by all
+
     signal = np.asarray(signal, np.float64)
     padding = 3 * (2 * order + 1)
     if signal.shape[-1] <= padding:
@@ -190,8 +232,8 @@ def chebyshev_bandpass(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    band = dsp.cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
-    return dsp.sosfiltfilt(band, signal, axis=-1, padlen=padding)
+    band = cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
+    return sosfiltfilt(band, signal, axis=-1, padlen=padding)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:

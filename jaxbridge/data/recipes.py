@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxbridge.data import preprocess
 from jaxbridge.data.checks import check_signal
+from jaxbridge.data.lazy_windows import CutWindows
 from jaxbridge.data.recording import Recording
 from model_ports.errors import InputError
 
@@ -213,17 +214,18 @@ def _volt_factors(recording: Recording, unit: str) -> np.ndarray:
     return np.array([_PER_VOLT[unit] / _PER_VOLT[given] for given in recording.unit])
 
 
-def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
+def layout(windows: np.ndarray | CutWindows, recipe: Recipe) -> np.ndarray | CutWindows:
     """Cut windows in the shape that the encoder reads.
 
     Args:
-        windows: (windows, leads, samples) from `prepare` and `windows.cut`.
+        windows: (windows, leads, samples) from `prepare` and `windows.cut`, or not yet cut.
         recipe: what to do.
 
     Returns:
         float32 of shape (windows, leads, seconds, samples per second) for 'patches', (windows,
         leads * samples) for 'flat', (windows, leads, samples) for 'channels', (windows, 3, 224, 224)
-        for 'picture'; z-scored per window where the recipe says so.
+        for 'picture'; z-scored per window where the recipe says so. Windows not yet cut are left so
+        where only their shape changes.
 
     Raises:
         InputError: patches asked for windows that are not whole seconds; windows too short for a
@@ -232,10 +234,6 @@ def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
     if recipe.normalise == "window":
         windows = preprocess.zscore(windows)
     count, leads, samples = windows.shape
-    if recipe.layout == "flat":
-        return windows.reshape(count, leads * samples).astype(np.float32, copy=False)
-    if recipe.layout == "channels":
-        return windows.astype(np.float32, copy=False)
     if recipe.layout == "picture":
         # Drawn by JAX, which no other recipe needs.
         from model_ports.representations import represent
@@ -243,10 +241,21 @@ def layout(windows: np.ndarray, recipe: Recipe) -> np.ndarray:
         if not count:
             return np.empty((0, 3, 224, 224), np.float32)
         return np.asarray(represent(windows[:, 0], "spectrogram_psd"))
+    shape = _window_shape(leads, samples, recipe)
+    if isinstance(windows, CutWindows):
+        return windows.shaped(*shape)
+    return windows.reshape(count, *shape).astype(np.float32, copy=False)
+
+
+def _window_shape(leads: int, samples: int, recipe: Recipe) -> tuple[int, ...]:
+    if recipe.layout == "flat":
+        return (leads * samples,)
+    if recipe.layout == "channels":
+        return (leads, samples)
     patch = round(recipe.sampling_rate_hz)
     if samples % patch:
         raise InputError(
             f"Windows of {samples / recipe.sampling_rate_hz:g} s do not fill patches of one "
             "second. Choose whole seconds for window_s."
         )
-    return windows.reshape(count, leads, samples // patch, patch).astype(np.float32, copy=False)
+    return (leads, samples // patch, patch)

@@ -1,6 +1,7 @@
 """Windows of single recordings on disk, from which a store is put together.
 
-A part is a folder named after everything that decides it, with one .npy file per modality. It is
+A part is a folder named after everything that decides it, with one .npy file per modality, and a
+second one where windows are cut from a signal: which is kept uncut, however much they overlap. It is
 renamed into place once it is complete, so a part is whole or absent whenever the process is killed.
 """
 
@@ -11,18 +12,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxbridge.data.dataset import Dataset
-from jaxbridge.data.store import WindowBatch, check_batch, unwritable
+from jaxbridge.data.lazy_windows import CutWindows, LazyWindows
+from jaxbridge.data.store import WindowBatch, check_batch, in_blocks, unwritable
 from model_ports.errors import InputError
 
 # Raised whenever the same inputs would give other windows or another layout.
-_VERSION = 2
-_BLOCK_BYTES = 2**26
+_VERSION = 3
 _HEAD = "part.json"
 
 
@@ -75,21 +76,34 @@ def _write(path: Path, batch: WindowBatch) -> None:
     try:
         count = len(batch.labels)
         start_s = np.full(count, np.nan) if batch.start_s is None else batch.start_s
-        arrays = {"label": np.asarray(batch.labels, "<i4"), "start_s": np.asarray(start_s, "<f8")}
-        if count:
-            arrays |= {name: np.asarray(a, "<f4") for name, a in batch.arrays.items()}
-        for name, array in arrays.items():
-            np.save(partial / f"{name}.npy", array)
+        np.save(partial / "label.npy", np.asarray(batch.labels, "<i4"))
+        np.save(partial / "start_s.npy", np.asarray(start_s, "<f8"))
+        for name, windows in batch.arrays.items() if count else ():
+            if isinstance(windows, CutWindows):
+                np.save(partial / f"{name}.npy", windows.signal)
+                with (partial / f"{name}.starts").open("wb") as file:
+                    np.save(file, windows.starts)
+            else:
+                _save(partial / f"{name}.npy", windows)
         head = {
-            "modalities": [name for name in batch.arrays if count],
+            "modalities": {name: windows.shape[1:] for name, windows in batch.arrays.items() if count},
             "notes": dict(batch.notes or {}),
-            "sizes": {f"{name}.npy": (partial / f"{name}.npy").stat().st_size for name in arrays},
+            "sizes": {file.name: file.stat().st_size for file in partial.iterdir()},
         }
         (partial / _HEAD).write_text(json.dumps(head))
         with contextlib.suppress(FileExistsError):
             partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _save(path: Path, windows: np.ndarray | LazyWindows) -> None:
+    """As `np.save`, a few MB at a time."""
+    with path.open("wb") as file:
+        head = {"descr": "<f4", "fortran_order": False, "shape": windows.shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        for _, some in in_blocks(windows):
+            file.write(np.ascontiguousarray(some, "<f4"))
 
 
 class Part:
@@ -101,7 +115,7 @@ class Part:
         notes: of the batch, see `WindowBatch`.
     """
 
-    def __init__(self, path: Path, modalities: list[str], notes: Mapping):
+    def __init__(self, path: Path, modalities: Mapping[str, Sequence[int]], notes: Mapping):
         self._path, self._modalities, self.notes = path, modalities, notes
         self.labels: np.ndarray = np.load(path / "label.npy")
         self.start_s: np.ndarray = np.load(path / "start_s.npy")
@@ -116,14 +130,28 @@ class Part:
         except (OSError, ValueError, KeyError):
             return None
 
-    def blocks(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Yields some indices and these windows by modality, 64 MB at a time."""
-        arrays = {m: np.load(self._path / f"{m}.npy", mmap_mode="r") for m in self._modalities}
-        window_bytes = sum(array[:1].nbytes for array in arrays.values())
-        length = max(1, _BLOCK_BYTES // max(window_bytes, 1))
-        for at in range(0, len(indices), length):
-            some = indices[at : at + length]
-            yield some, {name: array[some] for name, array in arrays.items()}
+    def arrays(self, indices: np.ndarray) -> dict[str, LazyWindows]:
+        """Some windows by modality, read when they are asked for."""
+        return {name: self._some(name, shape, indices) for name, shape in self._modalities.items()}
+
+    def _some(self, name: str, shape: Sequence[int], indices: np.ndarray) -> LazyWindows:
+        stored = np.load(self._path / f"{name}.npy", mmap_mode="r")
+        if (starts := self._path / f"{name}.starts").exists():
+            return CutWindows(stored, np.load(starts)[indices], tuple(shape))
+        return _StoredWindows(stored, indices)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _StoredWindows(LazyWindows):
+    stored: np.ndarray
+    indices: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.indices), *self.stored.shape[1:])
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        return self.stored[self.indices[indices]]
 
 
 @contextlib.contextmanager

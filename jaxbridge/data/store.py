@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import tensorstore as ts
 
+from jaxbridge.data.lazy_windows import CutWindows, LazyWindows
 from jaxbridge.data.splits import check_classes
 from model_ports.errors import InputError
 
@@ -31,6 +32,7 @@ _FORMAT = "jaxbridge window store"
 # Raised whenever the same inputs would give other windows or another layout.
 _VERSION = 2
 _CHUNK_BYTES = 2**20
+_BLOCK_BYTES = 2**22
 _INDEX_ARRAYS = ("label", "split", "subject", "recording")
 _START = "start_s"
 _RESERVED = (*_INDEX_ARRAYS, _START)
@@ -42,7 +44,8 @@ class WindowBatch:
     """Windows of one recording (or part of one).
 
     Attributes:
-        arrays: modality -> (windows, ...) with equally many windows, perhaps none.
+        arrays: modality -> (windows, ...) with equally many windows, perhaps none; arrays, or what
+            gives some of them at a time.
         labels: (windows,) class indices.
         subject, recording: names.
         split: name; None where a split rule is applied afterwards (`preparation.prepare`).
@@ -51,7 +54,7 @@ class WindowBatch:
         notes: JSON-able, what reading the recording did to it (gaps, dropped windows).
     """
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray | LazyWindows]
     labels: np.ndarray
     subject: str
     recording: str
@@ -92,7 +95,8 @@ def write_store(
             "sources" (file name -> SHA-256; empty for simulated windows, whose samples and labels
             then enter the hash). The rest is the caller's: data set, modalities with sampling rates,
             units, leads and preprocessing, window_s, step_s, split rule and seed.
-        split_report: JSON-able, what became of the split rule; kept beside the description.
+        split_report: JSON-able, what became of the split rule; kept beside the description, as it is
+            once `batches` has ended.
         scratch: folder in which the unfinished store is made, on the file system of `path`; its
             parent if None.
 
@@ -287,10 +291,9 @@ def check_batch(
                 f"{name}: windows of {modality} have shape {windows.shape[1:]}, earlier ones "
                 f"{shapes[modality]}. Use the same leads and window_s throughout."
             )
-        bad = np.flatnonzero(~np.isfinite(windows.reshape(count, -1)).all(axis=1))
-        if bad.size:
+        if (bad := _first_bad(windows)) is not None:
             raise InputError(
-                f"{name}: window {bad[0]} of {modality} has NaN or infinite samples. "
+                f"{name}: window {bad} of {modality} has NaN or infinite samples. "
                 "Leave the recording out or repair it."
             )
     labels = np.asarray(batch.labels)
@@ -301,41 +304,73 @@ def check_batch(
         )
 
 
+def _first_bad(windows: np.ndarray | LazyWindows) -> int | None:
+    """The first window with a sample that is not finite."""
+    signal = windows.signal if isinstance(windows, CutWindows) else windows
+    if _finite(signal):
+        return None
+    for start, some in in_blocks(windows):
+        bad = np.flatnonzero(~np.isfinite(some.reshape(len(some), -1)).all(axis=1))
+        if bad.size:
+            return start + int(bad[0])
+    return None
+
+
+def _finite(values: np.ndarray | LazyWindows) -> bool:
+    """Whether all are, told by sums, which is quick; False also where a sum is too large."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(np.isfinite(some.sum()) for _, some in in_blocks(values))
+
+
+def in_blocks(windows: np.ndarray | LazyWindows) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the index of the first window of each block, and the block, of a few MB."""
+    window_bytes = 4 * int(np.prod(windows.shape[1:], dtype=np.int64))
+    length = max(1, _BLOCK_BYTES // max(window_bytes, 1))
+    for start in range(0, len(windows), length):
+        yield start, windows[start : start + length]
+
+
 class _Writer:
-    """Appends windows to one zarr array in whole chunks, so that memory stays bounded."""
+    """Appends windows to one zarr array, a chunk in memory at a time.
+
+    The chunks, which are not compressed, are written as the files that zarr has for them.
+    """
 
     def __init__(self, folder: Path, shape: tuple[int, ...]):
         self.shape = tuple(shape)
+        self._folder = folder
         window_bytes = 4 * int(np.prod(shape, dtype=np.int64))
-        self._chunk = max(1, _CHUNK_BYTES // max(window_bytes, 1))
-        self._array = _create(folder, (0, *shape), (self._chunk, *shape), "<f4")
-        self._waiting: list[np.ndarray] = []
-        self._num_waiting = self._written = 0
+        self._chunk = np.zeros((max(1, _CHUNK_BYTES // max(window_bytes, 1)), *shape), "<f4")
+        self._waiting = self._written = 0
         self._digest = hashlib.sha256()
+        folder.mkdir()
 
-    def append(self, windows: np.ndarray) -> None:
-        windows = np.ascontiguousarray(windows, "<f4")
-        self._waiting.append(windows)
-        self._num_waiting += len(windows)
-        written = self._flush(self._num_waiting // self._chunk * self._chunk)
-        self._digest.update(windows)  # meanwhile
-        _wait(written)
+    def append(self, windows: np.ndarray | LazyWindows) -> None:
+        start = 0
+        while start < len(windows):
+            stop = min(start + len(self._chunk) - self._waiting, len(windows))
+            until = self._waiting + stop - start
+            self._chunk[self._waiting : until] = windows[start:stop]
+            start, self._waiting = stop, until
+            if until == len(self._chunk):
+                self._flush()
 
     def close(self) -> str:
         """Writes the rest; returns the SHA-256 of all windows as little-endian float32."""
-        _wait(self._flush(self._num_waiting))
+        length = len(self._chunk)
+        count = self._written * length + self._waiting
+        if self._waiting:
+            self._chunk[self._waiting :] = 0
+            self._flush()
+        _create(self._folder, (count, *self.shape), (length, *self.shape), "<f4")
         return self._digest.hexdigest()
 
-    def _flush(self, count: int) -> ts.Future:
-        """Begins to write the first windows that wait."""
-        windows = np.concatenate(self._waiting) if self._waiting else np.empty((0, *self.shape))
-        stop = self._written + count
-        self._array = self._array.resize(exclusive_max=(stop, *self.shape)).result()
-        written = self._array[self._written : stop].write(windows[:count])
-        self._written = stop
-        self._waiting = [windows[count:]]
-        self._num_waiting -= count
-        return written
+    def _flush(self) -> None:
+        self._digest.update(self._chunk[: self._waiting])
+        name = ".".join([str(self._written), *["0"] * len(self.shape)])
+        with (self._folder / name).open("wb") as file:
+            file.write(self._chunk)
+        self._written, self._waiting = self._written + 1, 0
 
 
 def _create(folder: Path, shape: Sequence[int], chunks: Sequence[int], dtype: str):

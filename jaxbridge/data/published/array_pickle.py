@@ -19,17 +19,33 @@ class _Refused(pickle.UnpicklingError):
     pass
 
 
+_SHORT = 2**16
+
+
+class _Array:
+    """Takes the state of a pickled array, and leaves large contents where they are."""
+
+    def __setstate__(self, state: tuple) -> None:
+        *_, shape, dtype, fortran, content = state
+        if isinstance(content, memoryview):
+            self.array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+        else:
+            self.array = np.empty(0)
+            self.array.__setstate__(state)
+
+
 _ADMITTED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
 # NumPy moved its modules with version 2; pickles name the one they were written with.
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _ADMITTED[_module, "_reconstruct"] = np.empty(0).__reduce__()[0]
+    _ADMITTED[_module, "_reconstruct"] = lambda kind, shape, dtype: _Array()
     _ADMITTED[_module, "scalar"] = np.float64(0).__reduce__()[0]
 
 
-class _Unpickler(pickle.Unpickler):
+# Python's own unpickler: the one in C copies every string, so all arrays, wanted or not.
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
             raise _Refused(f"{module}.{name}")
@@ -37,27 +53,32 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Mapped:
-    """A file in memory, of which an unpickler copies only what it keeps."""
+    """A file in memory, of which an unpickler copies short strings only."""
 
     def __init__(self, content: mmap.mmap):
         self._content, self._view, self._at = content, memoryview(content), 0
 
-    def read(self, size: int) -> memoryview:
+    def read(self, size: int) -> bytes | memoryview:
+        found = self._view[self._at : self._at + size]
+        if len(found) < size:
+            raise EOFError("it ends too early")
         self._at += size
-        return self._view[self._at - size : self._at]
+        return found if size > _SHORT else bytes(found)
 
     def readinto(self, buffer: bytearray) -> int:
         buffer[:] = self.read(len(buffer))
         return len(buffer)
 
-    def readline(self) -> memoryview:
+    def readline(self) -> bytes:
         stop = self._content.find(b"\n", self._at) + 1 or len(self._content)
-        return self.read(stop - self._at)
+        return bytes(self.read(stop - self._at))
 
 
 def _text(content: Any) -> Any:
-    if isinstance(content, bytes):
-        return content.decode("latin1")
+    if isinstance(content, _Array):
+        return content.array
+    if isinstance(content, (bytes, memoryview)):
+        return str(content, "latin1")
     if isinstance(content, dict):
         return {_text(key): _text(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -72,15 +93,16 @@ def read_array_pickle(path: str | Path) -> Any:
         path: of the file, written by Python 2 or 3.
 
     Returns:
-        What the file holds; strings of Python 2 as str.
+        What the file holds; strings of Python 2 as str. Large arrays lie in the
+        mapped file, of which what is not used is not read; changing them does not change it.
 
     Raises:
         InputError: the file cannot be read, is damaged, or asks for anything but NumPy arrays.
     """
     try:
         with Path(path).open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        # As bytes, which spares large arrays two copies; the few strings are decoded after.
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        # As bytes, since what is an array and what a string shows only after; strings are decoded then.
         return _text(_Unpickler(_Mapped(content), encoding="bytes").load())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights.") from error

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxbridge.data.lazy_windows import CutWindows
 from jaxbridge.data.recipes import Recipe, layout, recipe
 from model_ports.ecg_leads import STANDARD_LEADS, arrange
 
@@ -42,7 +43,7 @@ class SingleLead:
         self._rows = rows if encoder.startswith("ecg_fm") else None
         self.leads = (_ECG_LEAD,) if self._rows is None else STANDARD_LEADS
 
-    def layout(self, windows: np.ndarray) -> np.ndarray:
+    def layout(self, windows: np.ndarray | CutWindows) -> np.ndarray | CutWindows:
         """(windows, 1, samples) -> float32 as the encoder takes it."""
         windows = layout(windows, self.recipe)
         if self._rows is None:

@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from jaxbridge.data.checks import check_signal
 from jaxbridge.data.digests import sha256_of_files
+from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.preprocess import zscore
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
+from jaxbridge.data.published.mat5 import mapped_arrays
 from jaxbridge.data.published.source_files import existing_folder, leave_out
 from jaxbridge.data.recipes import Recipe, filtered, layout
 from jaxbridge.data.store import WindowBatch
@@ -31,7 +32,7 @@ ECG_CHANNEL = "X2"
 SAMPLING_RATE_HZ, EPOCH_S, LINES_WITHOUT_EPOCH = 200.0, 30.0, 30
 _EPOCH_SAMPLES = round(SAMPLING_RATE_HZ * EPOCH_S)
 # So many samples or epochs at a time, whose steps stay in the cache.
-_COLUMNS, _EPOCHS = 500, 8
+_COLUMNS, _EPOCHS, _FILTERED = 500, 64, 8
 _STAGES = (0, 1, 2, 3, 5)
 _CLASS_NAMES = {5: ("wake", "N1", "N2", "N3", "REM"), 2: ("wake", "sleep")}
 _FILE = re.compile(r"^(subject(\d+))\.mat$")
@@ -125,7 +126,7 @@ class Isruc:
         """
         for name in self.recordings:
             mat, stages = (Path(self.folder) / file for file in self.sources_of(name))
-            shapes = {channel: shape for channel, shape, _ in _opened(scipy.io.whosmat, mat)}
+            shapes = {channel: shape for channel, shape, _ in _opened("whosmat", mat)}
             epochs = _check_shapes(shapes, mat)
             read_stages(stages, epochs)
         missing = [name for name in SUBJECTS if name not in self.recordings]
@@ -178,53 +179,106 @@ class Isruc:
         """
         mat, stages = (Path(self.folder) / file for file in self.sources_of(recording))
         wanted = [*EEG_CHANNELS, ECG_CHANNEL]
-        content = _opened(scipy.io.loadmat, mat, variable_names=wanted)
+        content = _channels(mat, wanted)
         shapes = {name: content[name].shape for name in wanted if name in content}
         epochs = _check_shapes(shapes, mat)
         labels = _classes(read_stages(stages, epochs), self.classes)
-        arrays = {
-            "eeg": layout(_by_epoch(content, EEG_CHANNELS, mat, self._eeg), self._eeg),
-            "ecg": self._ecg.layout(_by_epoch(content, (ECG_CHANNEL,), mat, self._ecg.recipe)),
-        }
+        for name in wanted:
+            _check(content[name], name, mat)
+        eeg = [content[name] for name in EEG_CHANNELS]
+        if _only_scales(self._eeg):
+            eeg = _ScaledEpochs(eeg, self._eeg.unit_scale, _window_shape(self._eeg))
+        else:
+            eeg = layout(_by_epoch(eeg, mat, self._eeg), self._eeg)
+        ecg = self._ecg.layout(_by_epoch([content[ECG_CHANNEL]], mat, self._ecg.recipe))
         start_s = EPOCH_S * np.arange(epochs)
-        return WindowBatch(arrays, labels, recording, recording, start_s=start_s)
+        return WindowBatch({"eeg": eeg, "ecg": ecg}, labels, recording, recording, start_s=start_s)
 
 
-def _by_epoch(
-    content: dict[str, np.ndarray], channels: Sequence[str], mat: Path, recipe: Recipe
-) -> np.ndarray:
-    """Takes channels (epochs, samples) out of `content`: (epochs, channels, samples) float32.
+@dataclass(frozen=True, eq=False)
+class _ScaledEpochs(LazyWindows):
+    """Epochs of channels (epochs, samples), transposed and scaled when they are read."""
 
-    Each epoch is prepared on its own.
-    """
+    channels: Sequence[np.ndarray]
+    scale: float
+    window_shape: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.channels[0]), *self.window_shape)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        first, last = (indices[0], indices[-1] + 1) if len(indices) else (0, 0)
+        if not np.array_equal(indices, np.arange(first, last)):
+            return np.concatenate([self.take(indices[i : i + 1]) for i in range(len(indices))])
+        windows = np.empty((len(indices), len(self.channels), _EPOCH_SAMPLES), np.float32)
+        for place, channel in enumerate(self.channels):
+            for some in _column_pieces():
+                scaled = windows[:, place, some]
+                np.multiply(channel[first:last, some], self.scale, out=scaled, casting="same_kind")
+        return windows.reshape(len(indices), *self.window_shape)
+
+
+def _by_epoch(channels: Sequence[np.ndarray], mat: Path, recipe: Recipe) -> np.ndarray:
+    """Channels (epochs, samples) as (epochs, channels, samples) float32, each epoch on its own."""
     out = None
-    for place, name in enumerate(channels):
-        rows = content.pop(name)
-        if rows.dtype.kind not in "iuf":
-            raise InputError(f"{mat}: {name} holds no real numbers. Get the file again.")
-        rows = _row_by_row(rows)
-        check_signal(rows.reshape(1, -1), SAMPLING_RATE_HZ, [name], str(mat))
-        for start in range(0, len(rows), _EPOCHS):
-            some = slice(start, start + _EPOCHS)
-            ready = filtered(rows[some], SAMPLING_RATE_HZ, recipe, str(mat))
-            ready = zscore(ready) if recipe.normalise == "recording" else ready * recipe.unit_scale
-            if out is None:
-                out = np.empty((len(rows), len(channels), ready.shape[-1]), np.float32)
-            out[some, place] = ready
+    for place, channel in enumerate(channels):
+        for start in range(0, len(channel), _EPOCHS):
+            rows = _row_by_row(channel[start : start + _EPOCHS])
+            for first in range(0, len(rows), _FILTERED):
+                ready = filtered(rows[first : first + _FILTERED], SAMPLING_RATE_HZ, recipe, str(mat))
+                ready = zscore(ready) if recipe.normalise == "recording" else ready * recipe.unit_scale
+                if out is None:
+                    out = np.empty((len(channel), len(channels), ready.shape[-1]), np.float32)
+                out[start + first : start + first + len(ready), place] = ready
     return out
+
+
+def _only_scales(recipe: Recipe) -> bool:
+    return (
+        recipe.bandpass is None and recipe.sampling_rate_hz == SAMPLING_RATE_HZ
+        and recipe.normalise == "none"
+    )
+
+
+def _window_shape(recipe: Recipe) -> tuple[int, ...]:
+    return layout(np.empty((0, len(EEG_CHANNELS), _EPOCH_SAMPLES), np.float32), recipe).shape[1:]
 
 
 def _row_by_row(matrix: np.ndarray) -> np.ndarray:
     """MATLAB's column-major array in float64 and C order."""
     rows = np.empty(matrix.shape, np.float64)
-    for start in range(0, matrix.shape[1], _COLUMNS):
-        rows[:, start : start + _COLUMNS] = matrix[:, start : start + _COLUMNS]
+    for some in _column_pieces():
+        rows[:, some] = matrix[:, some]
     return rows
 
 
-def _opened(function, mat: Path, **options):
+def _column_pieces() -> list[slice]:
+    return [slice(start, start + _COLUMNS) for start in range(0, _EPOCH_SAMPLES, _COLUMNS)]
+
+
+def _check(channel: np.ndarray, name: str, mat: Path) -> None:
+    """Refuses a channel that is not numbers, not finite, or constant all night."""
+    if channel.dtype.kind not in "iuf":
+        raise InputError(f"{mat}: {name} holds no real numbers. Get the file again.")
+    low, high = channel.min(), channel.max()  # in any order, which is quicker
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        check_signal(_row_by_row(channel).reshape(1, -1), SAMPLING_RATE_HZ, [name], str(mat))
+
+
+def _channels(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
-        return function(mat, **options)
+        mapped = mapped_arrays(mat, names)
+    except OSError:
+        mapped = None
+    return _opened("loadmat", mat, variable_names=names) if mapped is None else mapped
+
+
+def _opened(function: str, mat: Path, **options):
+    import scipy.io  # slow to import, and not needed by all
+
+    try:
+        return getattr(scipy.io, function)(mat, **options)
     except OSError as error:
         raise InputError(
             f"{mat} cannot be read or is damaged: {error}. Get it again or check its rights."

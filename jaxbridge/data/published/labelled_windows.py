@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxbridge.data.lazy_windows import CutWindows
 from jaxbridge.data.windows import count_windows, samples_per_window
 
 
@@ -17,12 +18,12 @@ class LabelledWindows(NamedTuple):
     """Simultaneous windows.
 
     Attributes:
-        arrays: signal name -> (windows, leads, samples) float32, a copy.
+        arrays: signal name -> (windows, leads, samples) float32, cut when they are read.
         labels: (windows,) positions in the list of wanted labels.
         start_s: (windows,) start of each window in seconds from the start of the recording.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, CutWindows]
     labels: np.ndarray
     start_s: np.ndarray
 
@@ -58,10 +59,7 @@ def labelled_windows(
     count = min(count_windows(samples, rate, window_s, step_s) for samples, rate in rates)
     length = samples_per_window(window_s, label_hz)
     starts = _starts(np.arange(count), label_hz, step_s)
-    counts = np.empty((len(wanted), count), np.int64)
-    for row, label in zip(counts, wanted, strict=True):
-        until = np.concatenate([[0], np.cumsum(labels == label)])
-        row[:] = until[starts + length] - until[starts]
+    counts = _counts(labels, wanted, starts, starts + length)
     enough = math.ceil(share * length - 1e-9)
     chosen = np.flatnonzero(counts.max(axis=0) >= enough)
     arrays = {
@@ -76,13 +74,26 @@ def _starts(indices: np.ndarray, sampling_rate_hz: float, step_s: float) -> np.n
     return np.rint(indices * step_s * sampling_rate_hz).astype(np.int64)
 
 
+def _counts(
+    labels: np.ndarray, wanted: Sequence[int], starts: np.ndarray, stops: np.ndarray
+) -> np.ndarray:
+    """(wanted, windows): how many samples from start to stop have a label. Labels come in long runs."""
+    counts = np.zeros((len(wanted), len(starts)), np.int64)
+    if not len(starts):
+        return counts
+    runs = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
+    for row, label in zip(counts, wanted, strict=True):
+        has = labels[runs] == label
+        before = np.concatenate([[0], np.cumsum(np.diff(runs) * has[:-1])])
+        for sign, at in ((-1, starts), (1, stops)):
+            run = np.searchsorted(runs, at, "right") - 1
+            row += sign * (before[run] + has[run] * (at - runs[run]))
+    return counts
+
+
 def _cut(
     signal: np.ndarray, sampling_rate_hz: float, window_s: float, step_s: float, chosen: np.ndarray
-) -> np.ndarray:
+) -> CutWindows:
     length = samples_per_window(window_s, sampling_rate_hz)
-    signal = signal.astype(np.float32)  # before cutting: windows may overlap many times
-    windows = np.empty((len(chosen), len(signal), length), np.float32)
     starts = _starts(chosen, sampling_rate_hz, step_s)
-    for window, start in zip(windows, starts, strict=True):
-        window[:] = signal[:, start : start + length]
-    return windows
+    return CutWindows(signal.astype(np.float32), starts, (len(signal), length))
