@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from jaxbridge.data.chebyshev import zero_phase
 from model_ports.errors import InputError
 
 # Ratios beyond this need filters of a size that only a mistyped rate asks for.
@@ -222,8 +223,6 @@ def chebyshev_bandpass(
     Raises:
         InputError: the signal is not longer than the filter's padding, 3 * (2 * order + 1) samples.
     """
-    from scipy.signal import cheby1, sosfiltfilt  # slow to import, and not needed by all
-
     signal = np.asarray(signal, np.float64)
     padding = 3 * (2 * order + 1)
     if signal.shape[-1] <= padding:
@@ -232,8 +231,8 @@ def chebyshev_bandpass(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    band = cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
-    return sosfiltfilt(band, signal, axis=-1, padlen=padding)
+    band = (2 * low_hz / sampling_rate_hz, 2 * high_hz / sampling_rate_hz)
+    return zero_phase(signal, order, 0.5, band, padding)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -19,11 +20,12 @@ import numpy as np
 
 from jaxbridge.data.dataset import Dataset
 from jaxbridge.data.lazy_windows import CutWindows, LazyWindows
-from jaxbridge.data.store import WindowBatch, check_batch, in_blocks, unwritable
+from jaxbridge.data.store import WindowBatch, check_batch, finite, unwritable
 from model_ports.errors import InputError
 
 # Raised whenever the same inputs would give other windows or another layout.
 _VERSION = 3
+_BLOCK_BYTES = 2**24
 _HEAD = "part.json"
 
 
@@ -80,11 +82,14 @@ def _write(path: Path, batch: WindowBatch) -> None:
         np.save(partial / "start_s.npy", np.asarray(start_s, "<f8"))
         for name, windows in batch.arrays.items() if count else ():
             if isinstance(windows, CutWindows):
+                if not np.isfinite(windows.signal).all():
+                    for _ in _blocks(windows, name, batch.recording):
+                        pass  # it may be between the windows
                 np.save(partial / f"{name}.npy", windows.signal)
                 with (partial / f"{name}.starts").open("wb") as file:
                     np.save(file, windows.starts)
             else:
-                _save(partial / f"{name}.npy", windows)
+                _save(partial / f"{name}.npy", windows, name, batch.recording)
         head = {
             "modalities": {name: windows.shape[1:] for name, windows in batch.arrays.items() if count},
             "notes": dict(batch.notes or {}),
@@ -97,13 +102,23 @@ def _write(path: Path, batch: WindowBatch) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _save(path: Path, windows: np.ndarray | LazyWindows) -> None:
-    """As `np.save`, a few MB at a time."""
+def _save(path: Path, windows: np.ndarray | LazyWindows, modality: str, recording: str) -> None:
+    """As `np.save`, some MB at a time."""
     with path.open("wb") as file:
         head = {"descr": "<f4", "fortran_order": False, "shape": windows.shape}
         np.lib.format.write_array_header_1_0(file, head)
-        for _, some in in_blocks(windows):
-            file.write(np.ascontiguousarray(some, "<f4"))
+        for some in _blocks(windows, modality, recording):
+            file.write(some)
+
+
+def _blocks(
+    windows: np.ndarray | LazyWindows, modality: str, recording: str
+) -> Iterator[np.ndarray]:
+    """Yields windows, some MB at a time, all finite."""
+    length = max(1, _BLOCK_BYTES // max(4 * math.prod(windows.shape[1:]), 1))
+    for start in range(0, len(windows), length):
+        some = np.ascontiguousarray(windows[start : start + length], "<f4")
+        yield finite(some, start, modality, recording)
 
 
 class Part:

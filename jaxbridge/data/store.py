@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import tensorstore as ts
 
-from jaxbridge.data.lazy_windows import CutWindows, LazyWindows
+from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.splits import check_classes
 from model_ports.errors import InputError
 
@@ -32,7 +32,6 @@ _FORMAT = "jaxbridge window store"
 # Raised whenever the same inputs would give other windows or another layout.
 _VERSION = 2
 _CHUNK_BYTES = 2**20
-_BLOCK_BYTES = 2**22
 _INDEX_ARRAYS = ("label", "split", "subject", "recording")
 _START = "start_s"
 _RESERVED = (*_INDEX_ARRAYS, _START)
@@ -207,7 +206,7 @@ def _fill(
             for modality, windows in batch.arrays.items():
                 if modality not in writers:
                     writers[modality] = _Writer(folder / modality, windows.shape[1:])
-                writers[modality].append(windows)
+                writers[modality].append(windows, batch.recording)
         labels.append(np.asarray(batch.labels, np.int32))
         starts.append(np.full(count, np.nan) if batch.start_s is None else batch.start_s)
         for key in names:
@@ -255,7 +254,7 @@ def _fill(
 def check_batch(
     batch: WindowBatch, class_names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Refuses windows that a store cannot take.
+    """Refuses windows that a store cannot take; their samples are `finite`'s to check.
 
     Args:
         batch: one window at least.
@@ -264,7 +263,7 @@ def check_batch(
 
     Raises:
         InputError: other modalities or shapes than before; not one label and start per window; a
-            sample that is not finite; a label that is no class.
+            label that is no class.
     """
     name = batch.recording
     count = len(batch.labels)
@@ -291,11 +290,6 @@ def check_batch(
                 f"{name}: windows of {modality} have shape {windows.shape[1:]}, earlier ones "
                 f"{shapes[modality]}. Use the same leads and window_s throughout."
             )
-        if (bad := _first_bad(windows)) is not None:
-            raise InputError(
-                f"{name}: window {bad} of {modality} has NaN or infinite samples. "
-                "Leave the recording out or repair it."
-            )
     labels = np.asarray(batch.labels)
     if count and not (0 <= labels.min() and labels.max() < len(class_names)):
         raise InputError(
@@ -304,30 +298,27 @@ def check_batch(
         )
 
 
-def _first_bad(windows: np.ndarray | LazyWindows) -> int | None:
-    """The first window with a sample that is not finite."""
-    signal = windows.signal if isinstance(windows, CutWindows) else windows
-    if _finite(signal):
-        return None
-    for start, some in in_blocks(windows):
-        bad = np.flatnonzero(~np.isfinite(some.reshape(len(some), -1)).all(axis=1))
-        if bad.size:
-            return start + int(bad[0])
-    return None
+def finite(windows: np.ndarray, start: int, modality: str, recording: str) -> np.ndarray:
+    """Returns the windows.
 
+    Args:
+        windows: (windows, ...).
+        start: index of the first one in its recording's.
+        modality, recording: names, for the message.
 
-def _finite(values: np.ndarray | LazyWindows) -> bool:
-    """Whether all are, told by sums, which is quick; False also where a sum is too large."""
+    Raises:
+        InputError: a sample that is not finite.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        return all(np.isfinite(some.sum()) for _, some in in_blocks(values))
-
-
-def in_blocks(windows: np.ndarray | LazyWindows) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields the index of the first window of each block, and the block, of a few MB."""
-    window_bytes = 4 * int(np.prod(windows.shape[1:], dtype=np.int64))
-    length = max(1, _BLOCK_BYTES // max(window_bytes, 1))
-    for start in range(0, len(windows), length):
-        yield start, windows[start : start + length]
+        if np.isfinite(windows.sum()):  # quicker than looking at each
+            return windows
+    bad = np.flatnonzero(~np.isfinite(windows.reshape(len(windows), -1)).all(axis=1))
+    if bad.size:
+        raise InputError(
+            f"{recording}: window {start + bad[0]} of {modality} has NaN or infinite samples. "
+            "Leave the recording out or repair it."
+        )
+    return windows
 
 
 class _Writer:
@@ -345,12 +336,14 @@ class _Writer:
         self._digest = hashlib.sha256()
         folder.mkdir()
 
-    def append(self, windows: np.ndarray | LazyWindows) -> None:
+    def append(self, windows: np.ndarray | LazyWindows, recording: str) -> None:
         start = 0
         while start < len(windows):
             stop = min(start + len(self._chunk) - self._waiting, len(windows))
             until = self._waiting + stop - start
-            self._chunk[self._waiting : until] = windows[start:stop]
+            some = self._chunk[self._waiting : until]
+            some[:] = windows[start:stop]
+            finite(some, start, self._folder.name, recording)
             start, self._waiting = stop, until
             if until == len(self._chunk):
                 self._flush()

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxbridge.data.checks import check_signal
 from jaxbridge.data.digests import sha256_of_files
+from jaxbridge.data.epoch_filter import filtered_epochs, is_local
 from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.preprocess import zscore
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
@@ -32,7 +33,7 @@ ECG_CHANNEL = "X2"
 SAMPLING_RATE_HZ, EPOCH_S, LINES_WITHOUT_EPOCH = 200.0, 30.0, 30
 _EPOCH_SAMPLES = round(SAMPLING_RATE_HZ * EPOCH_S)
 # So many samples or epochs at a time, whose steps stay in the cache.
-_COLUMNS, _EPOCHS, _FILTERED = 500, 64, 8
+_COLUMNS, _EPOCHS = 500, 64
 _STAGES = (0, 1, 2, 3, 5)
 _CLASS_NAMES = {5: ("wake", "N1", "N2", "N3", "REM"), 2: ("wake", "sleep")}
 _FILE = re.compile(r"^(subject(\d+))\.mat$")
@@ -224,13 +225,15 @@ def _by_epoch(channels: Sequence[np.ndarray], mat: Path, recipe: Recipe) -> np.n
     out = None
     for place, channel in enumerate(channels):
         for start in range(0, len(channel), _EPOCHS):
-            rows = _row_by_row(channel[start : start + _EPOCHS])
-            for first in range(0, len(rows), _FILTERED):
-                ready = filtered(rows[first : first + _FILTERED], SAMPLING_RATE_HZ, recipe, str(mat))
-                ready = zscore(ready) if recipe.normalise == "recording" else ready * recipe.unit_scale
-                if out is None:
-                    out = np.empty((len(channel), len(channels), ready.shape[-1]), np.float32)
-                out[start + first : start + first + len(ready), place] = ready
+            some = channel[start : start + _EPOCHS]
+            if is_local(recipe):
+                ready = filtered_epochs(some, SAMPLING_RATE_HZ, recipe, str(mat))
+            else:
+                ready = filtered(_row_by_row(some), SAMPLING_RATE_HZ, recipe, str(mat))
+            ready = zscore(ready) if recipe.normalise == "recording" else ready * recipe.unit_scale
+            if out is None:
+                out = np.empty((len(channel), len(channels), ready.shape[-1]), np.float32)
+            out[start : start + len(ready), place] = ready
     return out
 
 
