@@ -9,13 +9,11 @@ from fractions import Fraction
 import numpy as np
 
 from jaxbridge.data.chebyshev import zero_phase
+from jaxbridge.data.stages import Interpolated, Samples, Stage, ZeroPhase, whole
 from model_ports.errors import InputError
 
 # Ratios beyond this need filters of a size that only a mistyped rate asks for.
 _MAX_FACTOR = 1000
-# So many samples at a time, whose steps stay in the cache.
-_PIECE = 2**16
-_FFT = 2**12
 
 
 def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -36,30 +34,23 @@ def linear_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndar
     Raises:
         InputError: fewer than two samples would be left.
     """
-    signal = np.asarray(signal, np.float64)
     if old_hz == new_hz:
-        return signal
-    num_old = signal.shape[-1]
+        return np.asarray(signal, np.float64)
+    return whole(interpolated(Samples(signal), old_hz, new_hz))
+
+
+def interpolated(stage: Stage, old_hz: float, new_hz: float) -> Stage:
+    """`linear_resample` as a stage."""
+    if old_hz == new_hz:
+        return stage
     # This order of operations is the reference's and decides the length in border cases.
-    num_new = int(num_old * (new_hz / old_hz))
-    if num_old < 2 or num_new < 2:
+    num_new = int(stage.num * (new_hz / old_hz))
+    if stage.num < 2 or num_new < 2:
         raise InputError(
-            f"{num_old} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} Hz. "
+            f"{stage.num} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} Hz. "
             "Leave the recording out."
         )
-    # Sample i stands at i * step: as linspace(0, num_new - 1, num_old), but a piece at a time.
-    step = (num_new - 1) / (num_old - 1)
-    resampled = np.empty((len(signal), num_new))
-    for start in range(0, num_new, _PIECE):
-        stop = min(start + _PIECE, num_new)
-        first, last = max(int(start / step) - 2, 0), min(int(stop / step) + 3, num_old)
-        stands = np.arange(first, last) * step
-        if last == num_old:
-            stands[-1] = num_new - 1
-        read = np.arange(start, stop)
-        for row, out in zip(signal, resampled, strict=True):
-            out[start:stop] = np.interp(read, stands, row[first:last])
-    return resampled
+    return Interpolated(stage, num_new)
 
 
 def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.ndarray:
@@ -156,32 +147,21 @@ def fir_bandpass(
     Raises:
         InputError: the signal is not longer than the filter's padding, 3 * (order + 1) samples.
     """
-    signal = np.asarray(signal, np.float64)
+    return whole(fir_bandpassed(Samples(signal), sampling_rate_hz, low_hz, high_hz, order))
+
+
+def fir_bandpassed(
+    stage: Stage, sampling_rate_hz: float, low_hz: float, high_hz: float, order: int
+) -> Stage:
+    """`fir_bandpass` as a stage."""
     padding = 3 * (order + 1)
-    if signal.shape[-1] <= padding:
+    if stage.num <= padding:
         raise InputError(
-            f"{signal.shape[-1]} samples at {sampling_rate_hz:g} Hz are too short for the band-pass "
+            f"{stage.num} samples at {sampling_rate_hz:g} Hz are too short for the band-pass "
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    taps = _bandpass_taps(order, low_hz, high_hz, sampling_rate_hz)
-    # filtfilt's two runs are one with the taps' autocorrelation: what its padding adds at the far ends
-    # does not reach the signal. By overlapping FFTs, a piece at a time.
-    size = max(_FFT, 2 ** (8 * order).bit_length())
-    response = np.fft.rfft(np.convolve(taps, taps[::-1]), size)
-    rows, num = signal.shape
-    step = size - 2 * order
-    blocks = max(1, _PIECE // (rows * step))
-    filtered = np.empty_like(signal)
-    for start in range(0, num, blocks * step):
-        stop = min(start + blocks * step, num)
-        count = -(-(stop - start) // step)
-        piece = np.zeros((rows, count * step + 2 * order))
-        _extend(signal, start - order, stop + order, piece)
-        some = np.lib.stride_tricks.sliding_window_view(piece, size, axis=1)[:, ::step]
-        done = np.fft.irfft(np.fft.rfft(some) * response, size)[..., 2 * order :]
-        filtered[:, start:stop] = done.reshape(rows, -1)[:, : stop - start]
-    return filtered
+    return ZeroPhase(stage, _bandpass_taps(order, low_hz, high_hz, sampling_rate_hz))
 
 
 def _bandpass_taps(order: int, low_hz: float, high_hz: float, sampling_rate_hz: float) -> np.ndarray:
@@ -190,18 +170,6 @@ def _bandpass_taps(order: int, low_hz: float, high_hz: float, sampling_rate_hz: 
     at = np.arange(order + 1) - order / 2
     taps = (high * np.sinc(high * at) - low * np.sinc(low * at)) * np.hamming(order + 1)
     return taps / (taps * np.cos(np.pi * at * (low + high) / 2)).sum()
-
-
-def _extend(signal: np.ndarray, start: int, stop: int, out: np.ndarray) -> None:
-    """Writes samples start to stop, turned about the end samples where there are none."""
-    num = signal.shape[-1]
-    inner = slice(max(start, 0), min(stop, num))
-    out[:, inner.start - start : inner.stop - start] = signal[:, inner]
-    if start < 0:
-        out[:, :-start] = 2 * signal[:, :1] - signal[:, -start:0:-1]
-    if stop > num:
-        mirrored = signal[:, num - 2 : 2 * num - 2 - stop : -1]
-        out[:, num - start : stop - start] = 2 * signal[:, -1:] - mirrored
 
 
 def chebyshev_bandpass(

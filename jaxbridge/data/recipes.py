@@ -14,6 +14,7 @@ from jaxbridge.data import preprocess
 from jaxbridge.data.checks import check_signal
 from jaxbridge.data.lazy_windows import CutWindows
 from jaxbridge.data.recording import Recording
+from jaxbridge.data.stages import Samples, whole
 from model_ports.errors import InputError
 
 _PER_VOLT = {"uV": 1e6, "mV": 1e3, "V": 1.0}
@@ -191,17 +192,28 @@ def filtered(
     Raises:
         InputError: a signal too short for the filter or the resampling; rates that do not fit it.
     """
-    resample = _RESAMPLE[recipe.resampling]
-    rate = sampling_rate_hz
+    band = recipe.bandpass
     try:
-        if recipe.bandpass is not None:
-            band = recipe.bandpass
+        if recipe.resampling == "linear" and (band is None or band.kind == "fir"):
+            return _filtered_in_pieces(signal, sampling_rate_hz, recipe)
+        resample = _RESAMPLE[recipe.resampling]
+        rate = sampling_rate_hz
+        if band is not None:
             signal = resample(signal, rate, band.sampling_rate_hz)
             rate = band.sampling_rate_hz
             signal = _FILTERS[band.kind](signal, rate, band.low_hz, band.high_hz, band.order)
         return resample(signal, rate, recipe.sampling_rate_hz)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+
+
+def _filtered_in_pieces(signal: np.ndarray, rate: float, recipe: Recipe) -> np.ndarray:
+    stage, band = Samples(signal), recipe.bandpass
+    if band is not None:
+        stage = preprocess.interpolated(stage, rate, band.sampling_rate_hz)
+        rate = band.sampling_rate_hz
+        stage = preprocess.fir_bandpassed(stage, rate, band.low_hz, band.high_hz, band.order)
+    return whole(preprocess.interpolated(stage, rate, recipe.sampling_rate_hz))
 
 
 def _volt_factors(recording: Recording, unit: str) -> np.ndarray:

@@ -166,7 +166,10 @@ class _StoredWindows(LazyWindows):
         return (len(self.indices), *self.stored.shape[1:])
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        return self.stored[self.indices[indices]]
+        chosen = self.indices[indices]
+        if len(chosen) and np.array_equal(chosen, np.arange(chosen[0], chosen[0] + len(chosen))):
+            return self.stored[chosen[0] : chosen[0] + len(chosen)]  # not copied
+        return self.stored[chosen]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """Worker that runs the reference's own preparation code, from a checkout of BioX-Bridge.
 
 Its scripts are loaded as modules and their function per file is called for every file, as their last
-lines do. What they import without need (PyTorch, MNE) may be missing; for BioSPPy's filter SciPy
-stands in where it is not installed. Python-2 pickles are read with latin-1 strings, as the pandas of
-their day did. FOG's wavelet transforms are left out, since in this package they are the encoder's.
+lines do; FOG's then deals the windows out to folders of the splits, by copying them. What they import
+without need (PyTorch, MNE) may be missing; for BioSPPy's filter SciPy stands in where it is not
+installed. Python-2 pickles are read with latin-1 strings, as the pandas of their day did. FOG's wavelet
+transforms are left out, since in this package they are the encoder's.
 """
 
 import contextlib
@@ -23,6 +24,8 @@ from launch.benchmarks import timing
 from launch.benchmarks.worker import serve
 from model_ports.errors import InputError
 
+# FOG's splits, as ratios.
+_SPLITS = {"train": 33, "val": 11, "pair": 33, "test": 22}
 _SCRIPTS = {"wesad": "make_WESAD.py", "isruc": "make_ISRUC.py", "fog": "make_FOG.py"}
 
 
@@ -79,6 +82,19 @@ def _jobs(dataset: str, folder: pathlib.Path, out: pathlib.Path, module) -> Iter
         yield lambda name=name: module.preprocess_split_save(args, "train", name)
 
 
+def _deal(place: pathlib.Path) -> None:
+    """Copies windows into folders of the splits at random."""
+    files = list((place / "all").iterdir())
+    random.shuffle(files)
+    start = 0
+    for split, ratio in _SPLITS.items():
+        stop = start + round(ratio / sum(_SPLITS.values()) * len(files))
+        (place / split).mkdir()
+        for file in files[start:stop]:
+            shutil.copy2(file, place / split / file.name)
+        start = stop
+
+
 class _Reference:
     def load(self, checkout: str, dataset: str) -> list[str]:
         """Loads a script; returns what something stands in for."""
@@ -109,6 +125,8 @@ class _Reference:
             with contextlib.redirect_stdout(io.StringIO()):
                 for job in _jobs(self._dataset, pathlib.Path(folder), place, self._module):
                     job()
+                if self._dataset == "fog":
+                    _deal(place)
 
         timing.reset_peak_memory()
         return timing.timed(call)

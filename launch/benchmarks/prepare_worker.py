@@ -86,6 +86,8 @@ def _their_files(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         name, _, number = file.stem.partition("_segment_")
         return name, int(number)
 
+    if (folder / "all").is_dir():  # the splits have copies of these
+        folder = folder / "all"
     files = sorted(folder.rglob("*.npz"), key=key)
     return {name: list(some) for name, some in itertools.groupby(files, lambda file: key(file)[0])}
 

@@ -123,7 +123,7 @@ def write_fog(
     folder: str | Path,
     folders: Sequence[str] = ("008/OFF_1", "008/OFF_2"),
     *,
-    tasks: int = 2,
+    tasks: int | Sequence[int] = 2,
     minutes: float = 1.0,
     seed: int = 0,
 ) -> None:
@@ -132,14 +132,14 @@ def write_fog(
     Args:
         folder: made where it does not exist.
         folders: below FilteredData, see `fog.EMG_COLUMNS`.
-        tasks: files in each.
+        tasks: files in each, or their numbers.
         minutes: of each file; both labels occur from half a minute on.
         seed: with the file's name, fixes the signals.
     """
     for name in folders:
         person = _generator(seed, "fog", name.partition("/")[0])
         step_hz, tremor_hz = person.normal(0.9, 0.05), person.normal(5.5, 0.3)
-        for task in range(1, tasks + 1):
+        for task in range(1, tasks + 1) if isinstance(tasks, int) else tasks:
             rng = _generator(seed, "fog", name, str(task))
             path = Path(folder) / "FilteredData" / name / f"task_{task}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
