@@ -18,6 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,6 +191,14 @@ def _fill(
     split_report: Mapping | None,
 ) -> None:
     """Writes the whole store into `folder`; messages call it `path`."""
+    with ThreadPoolExecutor(1) as thread:
+        _fill_with(thread, folder, path, batches, metadata, split_report)
+
+
+def _fill_with(
+    thread: ThreadPoolExecutor, folder: Path, path: Path, batches: Iterable[WindowBatch],
+    metadata: Mapping, split_report: Mapping | None,
+) -> None:
     class_names = metadata["class_names"]
     writers: dict[str, _Writer] = {}
     labels: list[np.ndarray] = []
@@ -205,7 +214,7 @@ def _fill(
         with unwritable(path):
             for modality, windows in batch.arrays.items():
                 if modality not in writers:
-                    writers[modality] = _Writer(folder / modality, windows.shape[1:])
+                    writers[modality] = _Writer(folder / modality, windows.shape[1:], thread)
                 writers[modality].append(windows, batch.recording)
         labels.append(np.asarray(batch.labels, np.int32))
         starts.append(np.full(count, np.nan) if batch.start_s is None else batch.start_s)
@@ -322,31 +331,37 @@ def finite(windows: np.ndarray, start: int, modality: str, recording: str) -> np
 
 
 class _Writer:
-    """Appends windows to one zarr array, a chunk in memory at a time.
+    """Appends windows to one zarr array, two chunks in memory at a time.
 
-    The chunks, which are not compressed, are written as the files that zarr has for them.
+    The chunks, which are not compressed, are written as the files that zarr has for them, by another
+    thread, while they are digested and the next one is filled.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, ...]):
+    def __init__(self, folder: Path, shape: tuple[int, ...], thread: ThreadPoolExecutor):
         self.shape = tuple(shape)
         self._folder = folder
         window_bytes = 4 * int(np.prod(shape, dtype=np.int64))
-        self._chunk = np.zeros((max(1, _CHUNK_BYTES // max(window_bytes, 1)), *shape), "<f4")
+        length = max(1, _CHUNK_BYTES // max(window_bytes, 1))
+        self._chunk, self._other = (np.zeros((length, *shape), "<f4") for _ in range(2))
+        self._thread = thread
+        self._writing: Future | None = None
         self._waiting = self._written = 0
         self._digest = hashlib.sha256()
         folder.mkdir()
 
     def append(self, windows: np.ndarray | LazyWindows, recording: str) -> None:
-        start = 0
-        while start < len(windows):
-            stop = min(start + len(self._chunk) - self._waiting, len(windows))
-            until = self._waiting + stop - start
-            some = self._chunk[self._waiting : until]
-            some[:] = windows[start:stop]
-            finite(some, start, self._folder.name, recording)
-            start, self._waiting = stop, until
-            if until == len(self._chunk):
-                self._flush()
+        at_a_time = max(getattr(windows, "at_a_time", 1), len(self._chunk))
+        for start in range(0, len(windows), at_a_time):
+            some = windows[start : start + at_a_time]
+            at = 0
+            while at < len(some):
+                taken = min(len(self._chunk) - self._waiting, len(some) - at)
+                new = self._chunk[self._waiting : self._waiting + taken]
+                new[:] = some[at : at + taken]
+                finite(new, start + at, self._folder.name, recording)
+                at, self._waiting = at + taken, self._waiting + taken
+                if self._waiting == len(self._chunk):
+                    self._flush()
 
     def close(self) -> str:
         """Writes the rest; returns the SHA-256 of all windows as little-endian float32."""
@@ -355,15 +370,26 @@ class _Writer:
         if self._waiting:
             self._chunk[self._waiting :] = 0
             self._flush()
+        self._wait()
         _create(self._folder, (count, *self.shape), (length, *self.shape), "<f4")
         return self._digest.hexdigest()
 
     def _flush(self) -> None:
-        self._digest.update(self._chunk[: self._waiting])
+        self._wait()
         name = ".".join([str(self._written), *["0"] * len(self.shape)])
-        with (self._folder / name).open("wb") as file:
-            file.write(self._chunk)
+        self._writing = self._thread.submit(_write_file, self._folder / name, self._chunk)
+        self._digest.update(self._chunk[: self._waiting])
+        self._chunk, self._other = self._other, self._chunk
         self._written, self._waiting = self._written + 1, 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+
+def _write_file(path: Path, content: np.ndarray) -> None:
+    with path.open("wb") as file:
+        file.write(content)
 
 
 def _create(folder: Path, shape: Sequence[int], chunks: Sequence[int], dtype: str):

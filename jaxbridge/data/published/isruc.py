@@ -186,14 +186,28 @@ class Isruc:
         labels = _classes(read_stages(stages, epochs), self.classes)
         for name in wanted:
             _check(content[name], name, mat)
-        eeg = [content[name] for name in EEG_CHANNELS]
-        if _only_scales(self._eeg):
-            eeg = _ScaledEpochs(eeg, self._eeg.unit_scale, _window_shape(self._eeg))
-        else:
-            eeg = layout(_by_epoch(eeg, mat, self._eeg), self._eeg)
+        eeg = self._scaled(content)
+        if eeg is None:
+            channels = [content[name] for name in EEG_CHANNELS]
+            eeg = layout(_by_epoch(channels, mat, self._eeg), self._eeg)
         ecg = self._ecg.layout(_by_epoch([content[ECG_CHANNEL]], mat, self._ecg.recipe))
         start_s = EPOCH_S * np.arange(epochs)
         return WindowBatch({"eeg": eeg, "ecg": ecg}, labels, recording, recording, start_s=start_s)
+
+    def source_windows(self, recording: str) -> Mapping[str, LazyWindows]:
+        """EEG that is only scaled; see `dataset.SourceDataset`."""
+        mat = Path(self.folder) / self.sources_of(recording)[0]
+        content = _mapped(mat, EEG_CHANNELS)
+        scaled = None if content is None else self._scaled(content)
+        return {} if scaled is None else {"eeg": scaled}
+
+    def _scaled(self, content: Mapping[str, np.ndarray]) -> LazyWindows | None:
+        """EEG of a recipe that does no more than scale it."""
+        recipe = self._eeg
+        if recipe.bandpass or recipe.normalise != "none" or recipe.sampling_rate_hz != SAMPLING_RATE_HZ:
+            return None
+        shape = layout(np.empty((0, len(EEG_CHANNELS), _EPOCH_SAMPLES), np.float32), recipe).shape
+        return _ScaledEpochs([content[name] for name in EEG_CHANNELS], recipe.unit_scale, shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,20 +217,21 @@ class _ScaledEpochs(LazyWindows):
     channels: Sequence[np.ndarray]
     scale: float
     window_shape: tuple[int, ...]
+    at_a_time = _EPOCHS
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.channels[0]), *self.window_shape)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        first, last = (indices[0], indices[-1] + 1) if len(indices) else (0, 0)
-        if not np.array_equal(indices, np.arange(first, last)):
-            return np.concatenate([self.take(indices[i : i + 1]) for i in range(len(indices))])
+        neighbours = slice(indices[0], indices[-1] + 1) if len(indices) else slice(0)
+        if not np.array_equal(indices, np.arange(len(self))[neighbours]):
+            neighbours = indices
         windows = np.empty((len(indices), len(self.channels), _EPOCH_SAMPLES), np.float32)
         for place, channel in enumerate(self.channels):
             for some in _column_pieces():
                 scaled = windows[:, place, some]
-                np.multiply(channel[first:last, some], self.scale, out=scaled, casting="same_kind")
+                np.multiply(channel[neighbours, some], self.scale, out=scaled, casting="same_kind")
         return windows.reshape(len(indices), *self.window_shape)
 
 
@@ -235,17 +250,6 @@ def _by_epoch(channels: Sequence[np.ndarray], mat: Path, recipe: Recipe) -> np.n
                 out = np.empty((len(channel), len(channels), ready.shape[-1]), np.float32)
             out[start : start + len(ready), place] = ready
     return out
-
-
-def _only_scales(recipe: Recipe) -> bool:
-    return (
-        recipe.bandpass is None and recipe.sampling_rate_hz == SAMPLING_RATE_HZ
-        and recipe.normalise == "none"
-    )
-
-
-def _window_shape(recipe: Recipe) -> tuple[int, ...]:
-    return layout(np.empty((0, len(EEG_CHANNELS), _EPOCH_SAMPLES), np.float32), recipe).shape[1:]
 
 
 def _row_by_row(matrix: np.ndarray) -> np.ndarray:
@@ -270,11 +274,15 @@ def _check(channel: np.ndarray, name: str, mat: Path) -> None:
 
 
 def _channels(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    try:
-        mapped = mapped_arrays(mat, names)
-    except OSError:
-        mapped = None
+    mapped = _mapped(mat, names)
     return _opened("loadmat", mat, variable_names=names) if mapped is None else mapped
+
+
+def _mapped(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    try:
+        return mapped_arrays(mat, names)
+    except OSError:
+        return None  # SciPy's reader says why
 
 
 def _opened(function: str, mat: Path, **options):
