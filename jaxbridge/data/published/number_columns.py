@@ -80,17 +80,35 @@ def _numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarr
     marked = (different - _BYTES) & ~different & _HIGH
     lowest = marked & (~marked + np.uint64(1))
     place = ((lowest.astype(np.float64).view(np.int64) >> 52) - (1023 + 7)) >> 3
-    dots = np.where(lowest > 0, ends - 8 + place, ends)
-    decimals = np.maximum(ends - dots - 1, 0)
-    lengths = dots - starts
-    if (lengths > 8).any() or (lengths + decimals == 0).any():
+    pointed = lowest > 0
+    decimals = np.where(pointed, 7 - place, 0)
+    lengths = ends - starts
+    if (lengths - pointed < 1).any():  # no digit
+        return None
+    power = _POWERS[decimals]
+    if lengths.max() <= 8:  # the digits before the point move up to it
+        before = (lowest >> np.uint64(7)) - np.uint64(1)
+        after = ~(lowest + lowest - np.uint64(1))
+        joined = (last & after) | ((last & before) << np.uint64(8)) | np.uint64(ord("0"))
+        digits = np.where(pointed, joined, last)
+        values = _value(digits) / power if _all_digits(digits) else None
+    else:
+        behind = decimals + pointed
+        values = _long_values(words, lengths - behind, ends - behind, last, decimals)
+    return None if values is None else np.where(negative, -values, values)
+
+
+def _long_values(
+    words: np.ndarray, lengths: np.ndarray, dots: np.ndarray, last: np.ndarray, decimals: np.ndarray
+) -> np.ndarray | None:
+    """Of numbers with up to eight digits before the point, which is at `dots`, and seven after it."""
+    if lengths.max() > 8:
         return None
     whole, part = _keep(words[dots - 8], lengths), _keep(last, decimals)
     if not (_all_digits(whole) and _all_digits(part)):
         return None
     power = _POWERS[decimals]
-    values = (_value(whole) * power + _value(part)) / power
-    return np.where(negative, -values, values)
+    return (_value(whole) * power + _value(part)) / power
 
 
 def _keep(words: np.ndarray, counts: np.ndarray) -> np.ndarray:
