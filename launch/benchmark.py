@@ -7,7 +7,7 @@ are called in turn. launch/benchmarks/pytorch_encoders.py says which checkouts -
 without it only ours are measured.
 
 --what=scan: capture of all layers, probes and CKA beside the reference's way of selecting, and how
-time and memory grow.
+time and memory grow; --what=probes: of these the probes alone.
 
 --what=train: a bridge's training step in three published directions beside the reference's, which
 --reference_bench runs from a checkout of BioX-Bridge under --reference.
@@ -40,8 +40,8 @@ from launch.benchmarks import distillation, encoders, prepare, representations, 
 from launch.script import run
 
 _WHATS = [
-    "encoders", "scan", "billion", "prepare", "representations", "train", "distillation", "remat",
-    "scaling",
+    "encoders", "scan", "probes", "billion", "prepare", "representations", "train",
+    "distillation", "remat", "scaling",
 ]
 _WHAT = flags.DEFINE_enum("what", None, _WHATS, "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
@@ -109,7 +109,7 @@ def main() -> None:
     else:
         measured, settings = scan, scan.Settings(
             reference=_reference(), rounds=_REPEATS.value, largest=_LARGEST.value,
-            threads=_THREADS.value,
+            threads=_THREADS.value, only_probes=_WHAT.value == "probes",
         )
     tell(measured.header())
     report = measured.run(settings, tell)

@@ -4,28 +4,34 @@ Minimised per subset, with logits z = W x + b, is scikit-learn's objective
 
     0.5 * penalty * ||W||^2 + sum over training windows of cross-entropy(z, label)
 
-with free intercepts b (penalty = 1 / C). Method: the subsets share the features, so that all
-their logits are one matrix product; L-BFGS (Nocedal & Wright, Numerical Optimization, alg. 7.5)
-starts from the diagonal of the Hessian in a basis where that is nearly the whole of it, namely
-the principal axes. Feature spectra of encoders fall like a power law, for which scikit-learn
-needs hundreds of steps and this 10 to 20. The change of basis is orthogonal: the penalty is kept.
+with free intercepts b (penalty = 1 / C). The subsets share the features, so that all their logits
+are one matrix product and all their gradients another; at the minimum the rows of W sum to zero,
+so that W is sought in an orthonormal basis of the contrasts between classes, one row less.
+
+Method: L-BFGS (Nocedal & Wright, Numerical Optimization, alg. 7.5) with a line search that needs
+no product with the features. Feature spectra of encoders fall like a power law, for which
+scikit-learn needs hundreds of steps; there it starts from the inverse of one Hessian per layer,
+pooled over subsets and classes and renewed as the fits proceed, else from the Hessian's diagonal.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-# Correction pairs of L-BFGS. With the diagonal known and near-exact line searches 3 converge
-# faster than 10 (measured, isotropic and power-law spectra).
-MEMORY = 3
-# Isotropic noise has an eigenvalue spread of 1 + features / windows <= 2: there the axes do not
-# matter and eigh would cost more than the whole solve.
-SPREAD_WITHOUT_ROTATION = 4.0
+# Correction pairs of L-BFGS; more do not save steps (measured, isotropic and power-law spectra).
+MEMORY = 4
+# Isotropic noise has an eigenvalue spread of 1 + features / windows <= 2: there a pooled Hessian
+# saves too few steps to pay for itself.
+FLAT = 4.0
+# The pooled Hessian is renewed after this many steps, when most windows have found their side, and
+# again each time their number has grown by the factor.
+RENEWAL, GROWTH = 16, 8
 # Steps without any progress after which a fit ends.
 PATIENCE = 5
-# float32 softmax is exactly 0 below this: the intercept of a class without training windows.
+# float32 softmax is exactly 0 below this: the logit of a class without training windows.
 ABSENT = -1e4
 
 
@@ -38,9 +44,30 @@ class Fit(NamedTuple):
     iterations: jax.Array  # () steps of the slowest subset
 
 
+class _State(NamedTuple):
+    """Arrays over (subsets, contrasts, width + 1) hold the intercepts last."""
+
+    w: jax.Array
+    logits: jax.Array  # (subsets, classes, windows)
+    value: jax.Array  # (subsets,)
+    gradient: jax.Array
+    diagonal: jax.Array  # inverse of the Hessian's
+    newton: jax.Array  # gradient, times the approximate inverse Hessian without the pairs
+    gap: jax.Array  # (subsets,) estimated distance of the value to its minimum
+    pairs: tuple[jax.Array, jax.Array, jax.Array]  # steps, changes of gradient, 1 / their product
+    least: jax.Array  # (subsets,) least gap so far
+    stalled: jax.Array  # (subsets,) steps without progress
+    count: jax.Array  # () steps
+
+
 def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     # Default precision is TF32 on recent GPUs and bfloat16 on TPUs: not enough for 1e-5.
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _contract(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
+    """Product of matrices over the same axis of both; a transposed copy of either costs more."""
+    return lax.dot_general(a, b, (((axis,), (axis,)), ((), ())), precision=lax.Precision.HIGHEST)
 
 
 def _inner(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -51,37 +78,24 @@ def _spread(features: jax.Array) -> jax.Array:
     """mean(s^2) / mean(s)^2 of the Gram matrix' eigenvalues s, from 8 random probes."""
     squares = jnp.sum(features**2, axis=0)
     probes = jax.random.rademacher(jax.random.key(0), (8, features.shape[1]), features.dtype)
-    images = _matmul(_matmul(probes, features.T), features)
+    images = _matmul(_contract(probes, features, 1), features)
     width = jnp.count_nonzero(squares)
     return width * jnp.mean(jnp.sum(images**2, axis=1)) / jnp.sum(squares) ** 2
 
 
-def _principal_axes(features: jax.Array) -> jax.Array:
-    _, axes = jnp.linalg.eigh(_matmul(features.T, features))
-    return _matmul(features, axes)
+def _contrasts(classes: int) -> np.ndarray:
+    """(classes, classes - 1) orthonormal columns that sum to zero (Helmert)."""
+    below = np.arange(1, classes)
+    columns = np.triu(np.ones((classes, classes - 1))) - np.diag(below * 1.0, -1)[:, :-1]
+    return columns / np.sqrt(below * (below + 1))
 
 
-def _basis(features: jax.Array) -> jax.Array:
-    """Centre (absorbed by the intercept), then rotate to at most as many columns as windows."""
-    features = features - jnp.mean(features, axis=0)
-    if features.shape[1] > features.shape[0]:
-        # W lies in the span of the windows (representer theorem). QR instead of the Gram matrix,
-        # whose square condition number float32 does not hold.
-        features = jnp.linalg.qr(features.T, mode="r").T
-    return lax.cond(
-        _spread(features) > SPREAD_WITHOUT_ROTATION, _principal_axes, lambda x: x, features
-    )
-
-
-def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Per-window cross-entropy over axis -2, exact where it is tiny (log1p)."""
-    true = jnp.sum(logits * target, axis=-2, keepdims=True)
-    # Written by the largest logit so that nothing overflows.
-    top = jnp.max(logits, axis=-2, keepdims=True)
-    rest = jnp.sum(jnp.exp(logits - top), axis=-2) - 1.0
-    others = jnp.sum(jnp.where(target > 0, 0.0, jnp.exp(logits - top)), axis=-2)
-    is_top = (true == top)[..., 0, :]
-    return jnp.where(is_top, jnp.log1p(others), jnp.log1p(rest) + (top - true)[..., 0, :])
+def _softmax(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Probabilities over axis 1, the largest logit, exp(logits - it) and the sum of these."""
+    top = jnp.max(logits, axis=1, keepdims=True)
+    powers = jnp.exp(logits - top)
+    total = jnp.sum(powers, axis=1, keepdims=True)
+    return powers / total, top, powers, total
 
 
 def _step_length(slopes, start_slope, active):
@@ -93,19 +107,21 @@ def _step_length(slopes, start_slope, active):
         active: (subsets,) bool; the others get length 0.
 
     Returns:
-        (subsets,) step lengths where the slope is at most a tenth of the first.
+        (subsets,) step lengths where the slope is at most about a tenth of the first.
     """
 
     def search(state):
         t, low, high, count, _ = state
         first, second = slopes(t)
-        done = ~active | (jnp.abs(first) <= -0.1 * start_slope)
+        ratio = jnp.abs(first) / -start_slope
         low, high = jnp.where(first < 0, t, low), jnp.where(first < 0, high, t)
         newton = t - first / jnp.maximum(second, jnp.finfo(t.dtype).tiny)
         inside = (newton > low) & (newton < high)
         middle = jnp.where(jnp.isinf(high), 4.0 * t, 0.5 * (low + high))
         newton = jnp.where(inside, jnp.minimum(newton, 10.0 * t), middle)
-        return jnp.where(done, t, newton), low, high, count + 1, done
+        # From half the slope on, the Newton step arrives: no need to look there.
+        done = ~active | (ratio <= 0.1) | (inside & (ratio <= 0.5))
+        return jnp.where(active & (ratio > 0.1), newton, t), low, high, count + 1, done
 
     one = jnp.where(active, jnp.ones_like(start_slope), 0.0)
     state = (one, jnp.zeros_like(one), jnp.full_like(one, jnp.inf), 0, ~active)
@@ -136,100 +152,174 @@ def fit(
         gives the objective, and the minimum, of one sigmoid with weights W_1 - W_0.
     """
     dtype = features.dtype
-    basis = _basis(features)
-    n = basis.shape[0]
-    basis = jnp.concatenate([basis, jnp.ones((n, 1), dtype)], axis=1)
-    transposed = basis.T
-    spectrum = jnp.sum(basis**2, axis=0)
-    width = basis.shape[1]
+    basis = features - jnp.mean(features, axis=0)  # the intercept absorbs the means
+    if basis.shape[1] > basis.shape[0]:
+        # W lies in the span of the windows (representer theorem). QR instead of the Gram matrix,
+        # whose square condition number float32 does not hold.
+        basis = jnp.linalg.qr(basis.T, mode="r").T
+    n, width = basis.shape
     subsets, classes = train.shape[0], target.shape[0]
-    weight = jnp.ones(width, dtype).at[-1].set(0.0) * penalty[:, None, None]
+    contrasts = _contrasts(classes).astype(dtype)
+    free = classes - 1
+    shape = (subsets, free, width + 1)
+    steep = _spread(basis) > FLAT
+    spectrum = jnp.append(jnp.sum(basis**2, axis=0), n)
+    penalised = jnp.ones(width + 1, dtype).at[-1].set(0.0)
+    weight = penalised * penalty[:, None, None]
     mask = train[:, None, :]
-    shape = (subsets, classes, width)
+    frequency = jnp.sum(target * mask, axis=2) / jnp.sum(train, axis=1, keepdims=True)
+    offset = jnp.where(frequency > 0, 0.0, ABSENT).astype(dtype)[:, :, None]
 
     def predict(w):
-        return _matmul(w.reshape(-1, width), transposed).reshape(subsets, classes, n)
+        """Logits without the offset; the contrasts are few: sums, not a product."""
+        z = _contract(w[:, :, :-1].reshape(-1, width), basis, 1).reshape(subsets, free, n)
+        z = z + w[:, :, -1:]
+        return sum(contrasts[:, c, None] * z[:, None, c] for c in range(free))
+
+    def in_contrasts(z):
+        return jnp.stack([jnp.sum(contrasts[:, c, None] * z, axis=1) for c in range(free)], axis=1)
 
     def evaluate(w, logits):
-        probability = jax.nn.softmax(logits, axis=1)
-        residual = ((probability - target) * mask).reshape(-1, n)
-        gradient = _matmul(residual, basis).reshape(shape) + w * weight
-        loss = jnp.sum(_cross_entropy(logits, target) * train, axis=1)
-        value = loss + 0.5 * jnp.sum(w * w * weight, axis=(1, 2))
-        # The Hessian's diagonal, with p (1 - p) by its mean; exact for a flat spectrum and zero W.
-        curvature = jnp.sum(probability * (1 - probability) * mask, axis=2, keepdims=True) / n
-        inverse = 1.0 / (jnp.maximum(curvature, 1e-7) * spectrum + weight)
-        gap = 0.5 * _inner(gradient * gradient, inverse)
-        return value, gradient, inverse, gap
-
-    def direction(gradient, inverse, pairs):
-        steps, changes, scales = pairs  # newest first
-        q, coefficients = gradient, []
-        for i in range(MEMORY):
-            coefficient = scales[i] * _inner(steps[i], q)
-            coefficients.append(coefficient)
-            q = q - coefficient[:, None, None] * changes[i]
-        r = inverse * q
-        for i in reversed(range(MEMORY)):
-            correction = coefficients[i] - scales[i] * _inner(changes[i], r)
-            r = r + correction[:, None, None] * steps[i]
-        return -r
-
-    def iterate(state):
-        w, logits, value, gradient, inverse, gap, pairs, (least, stalled, count) = state
-        active = (gap > tolerance * value) & (stalled < PATIENCE)
-        step = direction(gradient, inverse, pairs)
-        slope = _inner(gradient, step)
-        step = jnp.where((slope < 0)[:, None, None], step, -inverse * gradient)
-        slope = _inner(gradient, step)
-        moved = predict(step)
-        moved_true = jnp.sum(moved * target, axis=1)
-        bend = _inner(step * weight, step)
-        pull = _inner(w * weight, step)
-
-        def slopes(t):
-            p = jax.nn.softmax(logits + t[:, None, None] * moved, axis=1)
-            mean = jnp.sum(p * moved, axis=1)
-            first = jnp.sum((mean - moved_true) * train, axis=1)
-            second = jnp.sum((jnp.sum(p * moved**2, axis=1) - mean**2) * train, axis=1)
-            return first + pull + t * bend, second + bend
-
-        t = _step_length(slopes, slope, active)[:, None, None]
-        new_w, logits = w + t * step, logits + t * moved
-        new_value, new_gradient, inverse, gap = evaluate(new_w, logits)
-        change = new_gradient - gradient
-        product = _inner(t * step, change)
-        scale = jnp.where(product > 0, 1.0 / jnp.where(product > 0, product, 1.0), 0.0)
-        pairs = jax.tree.map(
-            lambda new, old: jnp.concatenate([new[None], old[:-1]]),
-            (t * step, change, scale),
-            pairs,
+        p, top, powers, total = _softmax(logits)
+        # Exact where it is tiny (log1p), by the largest logit so that nothing overflows.
+        behind = jnp.sum((top - logits) * target, axis=1)
+        others = jnp.sum(jnp.where(target > 0, 0.0, powers), axis=1)
+        loss = jnp.where(behind == 0, jnp.log1p(others), jnp.log1p(total[:, 0] - 1) + behind)
+        value = jnp.sum(loss * train, axis=1) + 0.5 * _inner(w * w, weight)
+        residual = in_contrasts((p - target) * mask)
+        gradient = _matmul(residual.reshape(-1, n), basis).reshape(subsets, free, width)
+        gradient = jnp.concatenate([gradient, jnp.sum(residual, axis=2, keepdims=True)], axis=2)
+        # The Hessian's diagonal, every window weighted alike.
+        p = p * mask
+        mean = in_contrasts(p)
+        squares = jnp.stack(
+            [jnp.sum(contrasts[:, c, None] ** 2 * p, axis=1) for c in range(free)], axis=1
         )
-        # At the limit of float32 neither the objective nor the gradient falls any more.
-        falls = (new_value < value * (1 - 1e-7)) | (gap < least)
-        stalled = jnp.where(falls, 0, stalled + 1)
-        progress = (jnp.minimum(least, gap), stalled, count + 1)
-        return new_w, logits, new_value, new_gradient, inverse, gap, pairs, progress
+        curvature = jnp.sum(squares - mean**2, axis=2, keepdims=True) / n
+        diagonal = 1.0 / (jnp.maximum(curvature, 1e-7) * spectrum + weight)
+        return value, gradient + w * weight, diagonal
 
-    def unfinished(state):
-        _, _, value, _, _, gap, _, (_, stalled, count) = state
-        active = (gap > tolerance * value) & (stalled < PATIENCE)
-        return jnp.any(active) & (count < max_iterations)
+    def pooled(logits):
+        """Inverse Cholesky factor of the Hessian, pooled over subsets and contrasts."""
+        p = _softmax(logits)[0]
+        # Every window by the subsets that train on it; the trace over contrasts is 1 - sum p^2.
+        share = jnp.mean(train) * train / jnp.maximum(jnp.sum(train, axis=0), 1.0)
+        weights = jnp.sum(share * (1 - jnp.sum(p * p, axis=1)), axis=0) / free
+        weighted = weights[:, None] * basis
+        edge = jnp.sum(weighted, axis=0)
+        hessian = jnp.block([
+            [_contract(weighted, basis, 0), edge[:, None]],
+            [edge[None], jnp.sum(weights)[None, None]],
+        ])
+        # What the products have rounded off must not make it indefinite.
+        rounding = 4 * jnp.finfo(dtype).eps * jnp.trace(hessian)
+        hessian = hessian + jnp.diag(penalised * jnp.mean(penalty) + rounding)
+        lower = jnp.linalg.cholesky(hessian, symmetrize_input=False)
+        inverse = lax.linalg.triangular_solve(
+            lower, jnp.eye(width + 1, dtype=dtype), left_side=True, lower=True
+        )
+        return inverse, jnp.all(jnp.isfinite(inverse)), 1 + rounding / jnp.min(penalty)
+
+    def nothing(logits):
+        return jnp.zeros((width + 1, width + 1), dtype), False, jnp.ones((), dtype)
+
+    def unfinished(s):
+        return (s.gap > tolerance * s.value) & (s.stalled < PATIENCE)
+
+    def phase(carry):
+        s, until = carry
+        inverse, dense, inflation = lax.cond(steep, pooled, nothing, s.logits)
+
+        def newton(q, diagonal):
+            def by_factor():
+                return _matmul(_contract(q.reshape(-1, width + 1), inverse, 1), inverse)
+
+            return lax.cond(dense, lambda: by_factor().reshape(shape), lambda: q * diagonal)
+
+        def gap_of(gradient, step):
+            # An upper bound whatever was added to the diagonal: the true Hessian is no less than
+            # 1 / inflation of the approximate one.
+            return 0.5 * inflation * _inner(gradient, step)
+
+        def direction(s):
+            steps, changes, scales = s.pairs  # newest first
+            q, coefficients = s.gradient, []
+            for i in range(MEMORY):
+                coefficient = scales[i] * _inner(steps[i], q)
+                coefficients.append(coefficient)
+                q = q - coefficient[:, None, None] * changes[i]
+            r = newton(q, s.diagonal)
+            for i in reversed(range(MEMORY)):
+                correction = coefficients[i] - scales[i] * _inner(changes[i], r)
+                r = r + correction[:, None, None] * steps[i]
+            return -r
+
+        def iterate(s):
+            active = unfinished(s)
+            step = direction(s)
+            slope = _inner(s.gradient, step)
+            step = jnp.where((slope < 0)[:, None, None], step, -s.newton)
+            slope = _inner(s.gradient, step)
+            moved = predict(step)
+            moved_true = jnp.sum(moved * target, axis=1)
+            bend = _inner(step * weight, step)
+            pull = _inner(s.w * weight, step)
+
+            def slopes(t):
+                p = _softmax(s.logits + t[:, None, None] * moved)[0]
+                mean = jnp.sum(p * moved, axis=1)
+                first = jnp.sum((mean - moved_true) * train, axis=1)
+                second = jnp.sum((jnp.sum(p * moved**2, axis=1) - mean**2) * train, axis=1)
+                return first + pull + t * bend, second + bend
+
+            t = _step_length(slopes, slope, active)[:, None, None]
+            w, logits = s.w + t * step, s.logits + t * moved
+            value, gradient, diagonal = evaluate(w, logits)
+            ahead = newton(gradient, diagonal)
+            gap = gap_of(gradient, ahead)
+            change = gradient - s.gradient
+            product = _inner(t * step, change)
+            scale = jnp.where(product > 0, 1.0 / jnp.where(product > 0, product, 1.0), 0.0)
+            pairs = jax.tree.map(
+                lambda new, old: jnp.concatenate([new[None], old[:-1]]),
+                (t * step, change, scale),
+                s.pairs,
+            )
+            # At the limit of float32 neither the objective nor the gradient falls any more.
+            falls = (value < s.value * (1 - 1e-7)) | (gap < s.least)
+            return _State(
+                w, logits, value, gradient, diagonal, ahead, gap, pairs,
+                jnp.minimum(s.least, gap), jnp.where(falls, 0, s.stalled + 1), s.count + 1,
+            )
+
+        ahead = newton(s.gradient, s.diagonal)
+        gap = gap_of(s.gradient, ahead)
+        s = s._replace(newton=ahead, gap=gap, least=gap)
+        until_then = jnp.minimum(until, max_iterations)
+        s = lax.while_loop(
+            lambda s: jnp.any(unfinished(s)) & (s.count < until_then), iterate, s
+        )
+        return s, GROWTH * until
 
     # Intercepts start at the class frequencies; a class absent from the subset is switched off.
-    frequency = jnp.sum(target * mask, axis=2) / jnp.sum(train, axis=1, keepdims=True)
-    intercept = jnp.where(frequency > 0, jnp.log(jnp.maximum(frequency, 1e-30)), ABSENT)
-    w = jnp.zeros(shape, dtype).at[:, :, -1].set(intercept.astype(dtype))
-    logits = predict(w)
+    intercept = jnp.where(frequency > 0, jnp.log(jnp.maximum(frequency, 1e-30)), 0.0)
+    w = jnp.zeros(shape, dtype).at[:, :, -1].set(_matmul(intercept.astype(dtype), contrasts))
+    logits = predict(w) + offset
+    value, gradient, diagonal = evaluate(w, logits)
     pairs = (
         jnp.zeros((MEMORY, *shape), dtype),
         jnp.zeros((MEMORY, *shape), dtype),
         jnp.zeros((MEMORY, subsets), dtype),
     )
-    start = evaluate(w, logits)
-    progress = (start[-1], jnp.zeros(subsets, jnp.int32), jnp.int32(0))
-    state = lax.while_loop(unfinished, iterate, (w, logits, *start, pairs, progress))
+    stalled = jnp.zeros(subsets, jnp.int32)
+    state = _State(
+        w, logits, value, gradient, diagonal, gradient, value, pairs, value, stalled, jnp.int32(0)
+    )
+    state, _ = lax.while_loop(
+        lambda c: jnp.any(unfinished(c[0])) & (c[0].count < max_iterations),
+        phase, (state, jnp.int32(RENEWAL)),
+    )
     # Once from the weights, without what the updates of the logits have rounded.
-    logits = predict(state[0])
-    value, _, _, gap = evaluate(state[0], logits)
-    return Fit(logits, value, gap / value, state[-1][-1])
+    logits = predict(state.w) + offset
+    value, _, _ = evaluate(state.w, logits)
+    return Fit(logits, value, state.gap / value, state.count)

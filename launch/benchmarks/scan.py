@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import pathlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ _CAPTURES = (
     ("ISRUC EEG to ECG", "labram", (6, 30, 200), 12),
     ("ISRUC EEG to ECG", "hubert_ecg_small", (3000,), 12),
 )
+# scikit-learn's default, then on until it is at the minimum.
+_TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class Settings:
         windows: captured windows per encoder.
         largest: windows of the largest streamed CKA.
         threads: CPU cores of each process.
+        only_probes: leave out everything after the probes.
     """
 
     reference: str | None = None
@@ -40,6 +45,7 @@ class Settings:
     windows: int = 64
     largest: int = 1_000_000
     threads: int = 2
+    only_probes: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,12 +90,17 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
 def _rows(settings: Settings) -> Iterator[Row]:
     start = functools.partial(Worker, threads=settings.threads)
     measure = functools.partial(_measure, settings, start)
-    for spectrum in ("iid", "power_law"):
-        yield measure(
-            "probes", f"12 layers x 5 folds, 2,000 x 768, 3 classes, {spectrum}",
-            {"layers": 12, "windows": 2000, "width": 768, "spectrum": spectrum},
-            "scikit-learn, one BLAS thread: the folds of one layer x 12",
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(pathlib.Path(folder) / "hubert_ecg.npz")
+        for width, classes, spectrum in (
+            (768, 3, "iid"), (768, 3, "power_law"), (256, 2, file),
+        ):
+            size = f"12 layers x 5 folds, 2,000 x {width}, {classes} classes, "
+            size += pathlib.Path(spectrum).stem
+            yield from _probes(settings, start, size, {
+                "layers": 12, "windows": 2000, "width": width, "spectrum": spectrum})
+    if settings.only_probes:
+        return
     yield measure(
         "cka", "12 x 12 pairs, 5,000 x 768", {"layers": 12, "windows": 5000, "width": 768},
         "Gram matrices in NumPy: one pair x 144",
@@ -111,6 +122,40 @@ def _rows(settings: Settings) -> Iterator[Row]:
         yield alone("streamed_cka", f"growth: {windows:,} windows in batches, 4 x 4 pairs, width 64", {
             "layers": 4, "windows": windows, "width": 64, "batch": 1000})
         windows *= 10
+
+
+def _probes(
+    settings: Settings, start: Callable[[str], Worker], size: str, arguments: Mapping[str, Any]
+) -> Iterator[Row]:
+    """Beside scikit-learn as it stops by default, and at the loosest tolerance that arrives."""
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(start("launch.benchmarks.scan_worker"))
+        if arguments["spectrum"].endswith(".npz"):
+            ours.ask("encoder_features", path=arguments["spectrum"])
+        solved = ours.ask("probes", **arguments)
+        theirs = stack.enter_context(start("launch.benchmarks.scan_reference_worker"))
+        told = theirs.ask("probes", **arguments, tolerances=_TOLERANCES)
+        gap = max(
+            solved["objective"][layer][fold] / minimum - 1
+            for (layer, fold), minimum in zip(told["chosen"], told["minima"], strict=True)
+        )
+        calls = {"ours": lambda: Seconds(*ours.ask("call"))}
+        for i in range(len(told["found"])):
+            calls[str(i)] = lambda i=i: Seconds(*theirs.ask("call", which=i))
+        found = timing.alternate(calls, settings.rounds, settings.row_s)
+        peak = ours.ask("peak")
+    for i, fits in enumerate(told["found"]):
+        note = (
+            f"scikit-learn, tol {fits['tolerance']:g}, BLAS threads {told['threads'] or 'default'}: "
+            f"{len(told['chosen'])} fits x {told['times']:g}; {_range(fits['steps'])} steps to within "
+            f"{fits['gap']:.0e} of the minimum, ours {_range(solved['steps'])} to {gap:.0e}"
+        )
+        both = {"ours": found["ours"], "reference": found[str(i)]}
+        yield _row("probes", size, both, told["times"], peak, note)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)}"
 
 
 def _measure(

@@ -1,5 +1,7 @@
 """Features and labels to measure probes and CKA with, the same in every process."""
 
+import pathlib
+
 import numpy as np
 
 _TELLING = 8
@@ -35,3 +37,48 @@ def features(
         for layer in x:
             layer[:] = layer @ axes
     return x
+
+
+def probe_inputs(
+    layers: int, windows: int, width: int, spectrum: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features and (windows,) classes to probe.
+
+    Args:
+        layers, windows, width: sizes.
+        spectrum: as for `features`, with three classes; or a file of `write_encoder_features`,
+            which has the sizes and classes that it has.
+    """
+    if pathlib.Path(spectrum).suffix == ".npz":
+        with np.load(spectrum) as file:
+            return file["features"], file["labels"]
+    return features(layers, windows, width, spectrum), labels(windows, 3)
+
+
+def write_encoder_features(path: pathlib.Path) -> None:
+    """Writes what a user probes: token means of an encoder, here with random weights.
+
+    All 12 layers of 256 features of a small HuBERT-ECG on 2,000 simulated ECG windows of 84 people,
+    at rest or under load.
+    """
+    from flax import nnx
+
+    import model_ports as mp
+    from jaxbridge.data import simulation
+    from jaxbridge.data.memory import ArrayWindows
+    from jaxbridge.features.store import ensure_features
+
+    people = simulation.Simulated(sizes={"train": 84, "val": 0, "pair": 0, "test": 0})
+    batches = [people.windows(recording) for recording in people.recordings]
+    given = np.concatenate([batch.labels for batch in batches])[:2000]
+    ecg = np.concatenate([batch.arrays["ecg"] for batch in batches])[:2000]
+    encoder = mp.create(
+        "hubert_ecg_small", rngs=nnx.Rngs(0), depth=12, features=256, num_heads=4,
+        mlp_features=1024, conv_channels=(256,) * 5, position_kernel=32, position_groups=4,
+    )
+    store = ensure_features(
+        path.parent / "store", encoder,
+        ArrayWindows({"ecg": ecg}, given, np.full(2000, "pair"), simulation.CLASSES), "ecg",
+    )
+    layers = np.stack([store.outputs(i) for i in range(store.num_layers)])
+    np.savez(path, features=layers, labels=given)

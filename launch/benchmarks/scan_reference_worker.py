@@ -1,40 +1,44 @@
 """Worker that probes and compares as the reference does: scikit-learn, Gram matrices, one by one."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from launch.benchmarks import scan_inputs, timing
+from launch.benchmarks import scan_inputs, scan_probes, timing
 from launch.benchmarks.worker import serve
 
-_CLASSES, _FOLDS = 3, 5
+_FOLDS = 5
 
 
 class _Reference:
     def __init__(self) -> None:
-        self._call: Callable[[], object] | None = None
+        self._calls: list[Callable[[], object]] = []
 
-    def probes(self, layers: int, windows: int, width: int, spectrum: str) -> dict[str, Any]:
-        """Five folds of one layer, to be scaled by the number of layers."""
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.metrics import f1_score
-        from sklearn.model_selection import StratifiedKFold
-        from threadpoolctl import threadpool_limits
-
-        x = scan_inputs.features(layers, windows, width, spectrum)
-        y = scan_inputs.labels(windows, _CLASSES)
-        folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(x[0], y))
-
-        def call() -> None:
-            # Its own threads wait for each other at this size: one is faster than two.
-            with threadpool_limits(1):
-                for train, test in folds:
-                    model = LogisticRegression(max_iter=1000, random_state=0)
-                    model.fit(x[0][train], y[train])
-                    f1_score(y[test], model.predict(x[0][test]), average="macro")
-
-        return self._prepared(call, layers)
+    def probes(
+        self, layers: int, windows: int, width: int, spectrum: str, tolerances: list[float]
+    ) -> dict[str, Any]:
+        """One fold of every other layer, at the first tolerance and at the first that arrives."""
+        x, y = scan_inputs.probe_inputs(layers, windows, width, spectrum)
+        fits = scan_probes.Fits(x, y, _FOLDS)
+        self._calls, found = [], []
+        for tolerance in tolerances:
+            models = fits.solve(tolerance)
+            gap = max(fits.gaps(models))
+            arrived = gap <= scan_probes.ARRIVED
+            if not found or arrived or tolerance == tolerances[-1]:
+                found.append({
+                    "tolerance": tolerance, "gap": gap,
+                    "steps": [int(model.n_iter_[0]) for model in models],
+                })
+                self._calls.append(functools.partial(fits.score, tolerance))
+            if arrived:
+                break
+        return {
+            "times": x.shape[0] * _FOLDS / len(fits.chosen), "threads": fits.threads,
+            "chosen": fits.chosen, "minima": fits.minima, "found": found,
+        }
 
     def cka(self, layers: int, windows: int, width: int) -> dict[str, Any]:
         """One pair of layers by Gram matrices, to be scaled by the number of pairs."""
@@ -53,11 +57,11 @@ class _Reference:
 
     def _prepared(self, call: Callable[[], object], times: int) -> dict[str, Any]:
         timing.reset_peak_memory()
-        self._call = call
+        self._calls = [call]
         return {"first_s": timing.timed(call), "times": times}
 
-    def call(self) -> timing.Seconds:
-        return timing.timed(self._call)
+    def call(self, which: int = 0) -> timing.Seconds:
+        return timing.timed(self._calls[which])
 
     def peak(self) -> int:
         """Peak memory of the process since it prepared, bytes."""

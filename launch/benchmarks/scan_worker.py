@@ -11,7 +11,7 @@ import numpy as np
 from launch.benchmarks import scan_inputs, timing
 from launch.benchmarks.worker import serve
 
-_CLASSES, _FOLDS = 3, 5
+_FOLDS = 5
 
 
 class _Scanner:
@@ -23,10 +23,18 @@ class _Scanner:
         from jaxbridge.selection.folds import stratified_folds
         from jaxbridge.selection.probe import probe_layers
 
-        x = scan_inputs.features(layers, windows, width, spectrum)
-        y = scan_inputs.labels(windows, _CLASSES)
+        x, y = scan_inputs.probe_inputs(layers, windows, width, spectrum)
         test = stratified_folds(y, _FOLDS)
-        return self._prepared(lambda: probe_layers(x, y, test, num_classes=_CLASSES))
+        found = probe_layers(x, y, test, num_classes=y.max() + 1)
+        prepared = self._prepared(lambda: probe_layers(x, y, test, num_classes=y.max() + 1))
+        return {
+            **prepared, "objective": found.objective.tolist(),
+            "steps": found.iterations.tolist(),
+        }
+
+    def encoder_features(self, path: str) -> None:
+        """Writes the features of an encoder for `probes`."""
+        scan_inputs.write_encoder_features(pathlib.Path(path))
 
     def cka(self, layers: int, windows: int, width: int) -> dict[str, Any]:
         """Linear CKA of all pairs of layers."""
@@ -91,5 +99,7 @@ class _Scanner:
 
 if __name__ == "__main__":
     scanner = _Scanner()
-    names = ("probes", "cka", "streamed_cka", "capture", "call", "peak")
+    names = (
+        "probes", "encoder_features", "cka", "streamed_cka", "capture", "call", "peak",
+    )
     serve({name: getattr(scanner, name) for name in names})
