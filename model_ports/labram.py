@@ -21,7 +21,7 @@ from model_ports.convolution import convolve
 from model_ports.electrodes import labram_position_rows
 from model_ports.encoder import Encoder, EncoderConfig, check_signal, token_mean
 from model_ports.errors import InputError
-from model_ports.layers import attention, gelu, merge_heads
+from model_ports.layers import LayerNorm, attention, gelu, merge_heads, split_heads
 from model_ports.lead_names import find, pick
 from model_ports.port import Port, Prefix
 from model_ports.recording_checks import check_description, check_samples
@@ -125,11 +125,10 @@ class Attention(nnx.Module):
         self.proj = nnx.Linear(dim, dim, kernel_init=_residual(layer), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, tokens, dim = x.shape
-        head_dim = dim // self.num_heads
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, head_dim)
-        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
-        q = self.q_norm(q) * jnp.asarray(head_dim**-0.5, x.dtype)
+        q, k, v = (
+            split_heads(part, self.num_heads) for part in jnp.split(self.qkv(x), 3, axis=-1)
+        )
+        q = self.q_norm(q) * jnp.asarray(q.shape[-1] ** -0.5, x.dtype)
         return self.proj(merge_heads(attention(q, self.k_norm(k), v)))
 
 
@@ -316,8 +315,8 @@ def _residual(layer: int) -> nnx.initializers.Initializer:
     return initialisers.normal(0.02 / math.sqrt(2.0 * (layer + 1)))
 
 
-def _layer_norm(dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(dim, epsilon=1e-6, use_fast_variance=False, dtype=dtype, rngs=rngs)
+def _layer_norm(dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> LayerNorm:
+    return LayerNorm(dim, epsilon=1e-6, dtype=dtype, rngs=rngs)
 
 
 def entries(config: LabramConfig) -> list[sd.Entry]:

@@ -28,7 +28,7 @@ from model_ports import state_dict as sd
 from model_ports.batch_groups import in_groups
 from model_ports.encoder import Encoder, EncoderConfig, check_signal
 from model_ports.errors import InputError
-from model_ports.layers import attention, gelu, merge_heads
+from model_ports.layers import attention, gelu, merge_heads, split_heads
 from model_ports.port import Port, Prefix
 from model_ports.recording_checks import check_description, check_samples
 from model_ports.resampling import resample
@@ -86,11 +86,10 @@ class Attention(nnx.Module):
         self.proj = _linear(config.features, config.features, config, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, tokens, dim = x.shape
-        head_dim = dim // self.num_heads
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, head_dim)
-        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
-        q = q * jnp.asarray(head_dim**-0.5, x.dtype)
+        q, k, v = (
+            split_heads(part, self.num_heads) for part in jnp.split(self.qkv(x), 3, axis=-1)
+        )
+        q = q * jnp.asarray(q.shape[-1] ** -0.5, x.dtype)
         return self.proj(merge_heads(attention(q, k, v)))
 
 
