@@ -44,6 +44,15 @@ class Fit(NamedTuple):
     iterations: jax.Array  # () steps of the slowest subset
 
 
+class _Pairs(NamedTuple):
+    """The last steps, newest first."""
+
+    steps: jax.Array
+    changes: jax.Array  # of the gradient
+    newton: jax.Array  # of `_State.newton`; only with the pooled Hessian, which is linear and fixed
+    scales: jax.Array  # (MEMORY, subsets) 1 / (step . change)
+
+
 class _State(NamedTuple):
     """Arrays over (subsets, contrasts, width + 1) hold the intercepts last."""
 
@@ -54,7 +63,7 @@ class _State(NamedTuple):
     diagonal: jax.Array  # inverse of the Hessian's
     newton: jax.Array  # gradient, times the approximate inverse Hessian without the pairs
     gap: jax.Array  # (subsets,) estimated distance of the value to its minimum
-    pairs: tuple[jax.Array, jax.Array, jax.Array]  # steps, changes of gradient, 1 / their product
+    pairs: "_Pairs"
     least: jax.Array  # (subsets,) least gap so far
     stalled: jax.Array  # (subsets,) steps without progress
     count: jax.Array  # () steps
@@ -230,11 +239,12 @@ def fit(
         s, until = carry
         inverse, dense, inflation = lax.cond(steep, pooled, nothing, s.logits)
 
-        def newton(q, diagonal):
-            def by_factor():
-                return _matmul(_contract(q.reshape(-1, width + 1), inverse, 1), inverse)
+        def solved(q):
+            rows = _contract(q.reshape(-1, width + 1), inverse, 1)
+            return _matmul(rows, inverse).reshape(q.shape)
 
-            return lax.cond(dense, lambda: by_factor().reshape(shape), lambda: q * diagonal)
+        def newton(gradient, diagonal):
+            return lax.cond(dense, lambda: solved(gradient), lambda: gradient * diagonal)
 
         def gap_of(gradient, step):
             # An upper bound whatever was added to the diagonal: the true Hessian is no less than
@@ -242,13 +252,18 @@ def fit(
             return 0.5 * inflation * _inner(gradient, step)
 
         def direction(s):
-            steps, changes, scales = s.pairs  # newest first
+            steps, changes, images, scales = s.pairs
             q, coefficients = s.gradient, []
             for i in range(MEMORY):
                 coefficient = scales[i] * _inner(steps[i], q)
                 coefficients.append(coefficient)
                 q = q - coefficient[:, None, None] * changes[i]
-            r = newton(q, s.diagonal)
+
+            def without_product():
+                terms = zip(coefficients, images, strict=True)
+                return s.newton - sum(c[:, None, None] * image for c, image in terms)
+
+            r = lax.cond(dense, without_product, lambda: q * s.diagonal)
             for i in reversed(range(MEMORY)):
                 correction = coefficients[i] - scales[i] * _inner(changes[i], r)
                 r = r + correction[:, None, None] * steps[i]
@@ -282,7 +297,7 @@ def fit(
             scale = jnp.where(product > 0, 1.0 / jnp.where(product > 0, product, 1.0), 0.0)
             pairs = jax.tree.map(
                 lambda new, old: jnp.concatenate([new[None], old[:-1]]),
-                (t * step, change, scale),
+                _Pairs(t * step, change, ahead - s.newton, scale),
                 s.pairs,
             )
             # At the limit of float32 neither the objective nor the gradient falls any more.
@@ -294,7 +309,8 @@ def fit(
 
         ahead = newton(s.gradient, s.diagonal)
         gap = gap_of(s.gradient, ahead)
-        s = s._replace(newton=ahead, gap=gap, least=gap)
+        images = lax.cond(dense, solved, lambda q: q, s.pairs.changes)
+        s = s._replace(newton=ahead, gap=gap, least=gap, pairs=s.pairs._replace(newton=images))
         until_then = jnp.minimum(until, max_iterations)
         s = lax.while_loop(
             lambda s: jnp.any(unfinished(s)) & (s.count < until_then), iterate, s
@@ -306,11 +322,8 @@ def fit(
     w = jnp.zeros(shape, dtype).at[:, :, -1].set(_matmul(intercept.astype(dtype), contrasts))
     logits = predict(w) + offset
     value, gradient, diagonal = evaluate(w, logits)
-    pairs = (
-        jnp.zeros((MEMORY, *shape), dtype),
-        jnp.zeros((MEMORY, *shape), dtype),
-        jnp.zeros((MEMORY, subsets), dtype),
-    )
+    none = jnp.zeros((MEMORY, *shape), dtype)
+    pairs = _Pairs(none, none, none, jnp.zeros((MEMORY, subsets), dtype))
     stalled = jnp.zeros(subsets, jnp.int32)
     state = _State(
         w, logits, value, gradient, diagonal, gradient, value, pairs, value, stalled, jnp.int32(0)

@@ -122,6 +122,16 @@ def test_encoder_sizes(windows, width, classes, decay):
     assert_at_minimum([x], y, classes, checked_folds=1)  # the oracle takes long
 
 
+def test_few_steps_to_the_very_minimum_on_a_steep_spectrum():
+    """30 steps; from the diagonal of the Hessian alone it takes 90."""
+    x, y = simulate(12, 400, 96, 3, decay=0.75, scale=10.0)
+    folds = stratified_folds(y)
+    found = probe_layers(x[None], y, folds, num_classes=3)
+    assert found.iterations[0] <= 60
+    least, _, _ = minimum(x, y, ~folds[0])
+    np.testing.assert_allclose(found.objective[0, 0], least, rtol=2e-6)
+
+
 def test_padding_changes_nothing():
     x, y = simulate(6, 200, 48, 3, decay=1.0, scale=10.0)
     folds = stratified_folds(y)
