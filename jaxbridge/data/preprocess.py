@@ -7,8 +7,8 @@ reference's numbers; steps of ours are named as such.
 from fractions import Fraction
 
 import numpy as np
+from scipy import signal as dsp
 
-from jaxbridge.data.chebyshev import zero_phase
 from jaxbridge.data.stages import Interpolated, Samples, Stage, ZeroPhase, whole
 from model_ports.errors import InputError
 
@@ -71,8 +71,6 @@ def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.n
     Raises:
         InputError: the ratio of the rates is no such fraction.
     """
-    from scipy.signal import resample_poly  # slow to import, and not needed by all
-
     signal = np.asarray(signal, np.float64)
     if old_hz == new_hz:
         return signal
@@ -86,7 +84,7 @@ def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.n
     num_new = num_old * ratio.numerator // ratio.denominator
     slope = (signal[:, -1:] - signal[:, :1]) / max(num_old - 1, 1)
     flat = signal - signal[:, :1] - slope * np.arange(num_old)
-    resampled = resample_poly(flat, ratio.numerator, ratio.denominator, axis=-1)
+    resampled = dsp.resample_poly(flat, ratio.numerator, ratio.denominator, axis=-1)
     stands = np.arange(num_new) / float(ratio)
     return resampled[:, :num_new] + signal[:, :1] + slope * stands
 
@@ -116,14 +114,7 @@ def fourier_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.nda
             f"{signal.shape[-1]} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} "
             "Hz. Leave the recording out."
         )
-    num_old = signal.shape[-1]
-    fewer = min(num_old, num_new)
-    spectrum = np.fft.rfft(signal)
-    kept = np.zeros((len(signal), num_new // 2 + 1), np.complex128)
-    kept[:, : fewer // 2 + 1] = spectrum[:, : fewer // 2 + 1]
-    if fewer % 2 == 0 and num_new != num_old:  # the highest stands for itself and its mirror image
-        kept[:, fewer // 2] *= 0.5 if num_new > num_old else 2
-    return np.fft.irfft(kept, num_new) * (num_new / num_old)
+    return dsp.resample(signal, num_new, axis=-1)
 
 
 def fir_bandpass(
@@ -161,15 +152,8 @@ def fir_bandpassed(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    return ZeroPhase(stage, _bandpass_taps(order, low_hz, high_hz, sampling_rate_hz))
-
-
-def _bandpass_taps(order: int, low_hz: float, high_hz: float, sampling_rate_hz: float) -> np.ndarray:
-    """Windowed sinc with gain 1 in the middle of the band, as of SciPy's `firwin`, slow to import."""
-    low, high = 2 * low_hz / sampling_rate_hz, 2 * high_hz / sampling_rate_hz
-    at = np.arange(order + 1) - order / 2
-    taps = (high * np.sinc(high * at) - low * np.sinc(low * at)) * np.hamming(order + 1)
-    return taps / (taps * np.cos(np.pi * at * (low + high) / 2)).sum()
+    taps = dsp.firwin(order + 1, [low_hz, high_hz], pass_zero=False, fs=sampling_rate_hz)
+    return ZeroPhase(stage, taps)
 
 
 def chebyshev_bandpass(
@@ -199,8 +183,8 @@ def chebyshev_bandpass(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    band = (2 * low_hz / sampling_rate_hz, 2 * high_hz / sampling_rate_hz)
-    return zero_phase(signal, order, 0.5, band, padding)
+    band = dsp.cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
+    return dsp.sosfiltfilt(band, signal, axis=-1, padlen=padding)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:

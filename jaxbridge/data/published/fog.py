@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.published.encoder_input import published_recipe
 from jaxbridge.data.published.labelled_windows import labelled_windows
-from jaxbridge.data.published.number_columns import number_columns
 from jaxbridge.data.published.source_files import existing_folder
 from jaxbridge.data.recipes import layout, prepare
 from jaxbridge.data.recording import Recording
@@ -204,9 +204,11 @@ def _read(path: Path, emg_columns: Sequence[int]) -> tuple[np.ndarray, np.ndarra
     first = _first_line(path)
     columns = [*EEG_COLUMNS.values(), *emg_columns, LABEL_COLUMN]
     try:
-        table = number_columns(path, columns, NUM_COLUMNS)
-        if table is None:  # not plain, or not right
-            table = _any_numbers(path, columns)
+        try:
+            frame = pd.read_csv(path, header=None, usecols=columns, dtype=float, na_filter=False)
+            table = frame[columns].to_numpy()
+        except ValueError:  # NumPy is slower, but reads "nan" and names the row that it cannot read
+            table = np.loadtxt(path, delimiter=",", usecols=columns, ndmin=2, comments=None)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
     _check_rate(path, first, len(table))
@@ -219,16 +221,6 @@ def _read(path: Path, emg_columns: Sequence[int]) -> tuple[np.ndarray, np.ndarra
         )
     num_eeg = len(EEG_COLUMNS)
     return values[:num_eeg], values[num_eeg:], labels.astype(np.int8)
-
-
-def _any_numbers(path: Path, columns: Sequence[int]) -> np.ndarray:
-    import pandas as pd  # slow to import, and seldom needed
-
-    try:
-        frame = pd.read_csv(path, header=None, usecols=columns, dtype=float, na_filter=False)
-        return frame[columns].to_numpy()
-    except ValueError:  # NumPy is slower, but reads "nan" and names the row that it cannot read
-        return np.loadtxt(path, delimiter=",", usecols=columns, ndmin=2, comments=None)
 
 
 def _first_line(path: Path) -> str:

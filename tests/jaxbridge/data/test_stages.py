@@ -40,12 +40,3 @@ def test_interpolation_in_pieces_changes_no_bit(num_new):
     stands = np.linspace(0, num_new - 1, signal.shape[1])
     wanted = [np.interp(np.arange(num_new), stands, row) for row in signal]
     np.testing.assert_array_equal(whole(Interpolated(Samples(signal), num_new)), wanted)
-
-
-@pytest.mark.parametrize("samples", [640, 641])
-@pytest.mark.parametrize("new_hz", [125, 50, 64.05, 100])
-def test_fourier_resampling_is_scipys(samples, new_hz):
-    signal = noise(2, samples)
-    wanted = dsp.resample(signal, int(samples * new_hz / 64), axis=-1)
-    got = preprocess.fourier_resample(signal, 64, new_hz)
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
