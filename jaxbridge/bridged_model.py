@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxbridge.bridge import PrototypeBridge
@@ -44,21 +43,10 @@ def check_position(position: Position, new: Encoder, old: Encoder) -> Position:
 
 
 class Suffix(nnx.Module):
-    """What a training step runs: the bridge, the old layers l.., and the head.
+    """What a training step runs: the bridge, the old layers l.., and the head."""
 
-    `centre` is the mean target, (tokens, features), for a loss that subtracts it; else None.
-    """
-
-    def __init__(
-        self, bridge: PrototypeBridge, old: Encoder, head: TaskHead, start: int,
-        centre: jax.Array | None = None,
-    ):
+    def __init__(self, bridge: PrototypeBridge, old: Encoder, head: TaskHead, start: int):
         self.bridge, self.old, self.head, self.start = bridge, old, head, start
-        self.centre = None if centre is None else nnx.Variable(jnp.asarray(centre, jnp.float32))
-
-    def centred(self, centre: jax.Array | None) -> "Suffix":
-        """Returns the same with another centre."""
-        return Suffix(self.bridge, self.old, self.head, self.start, centre)
 
     def last_layer(self, pooled: jax.Array) -> jax.Array:
         """(batch, in_features) -> the old encoder's last-layer output, (batch, tokens, features).

@@ -29,7 +29,6 @@ from jaxbridge.methods.study_data import StudyData
 from jaxbridge.methods.teacher import TeacherMethod
 from jaxbridge.methods.translation import Translation
 from jaxbridge.teacher import HeadSettings
-from jaxbridge.training.losses import CENTRED
 from model_ports.errors import InputError
 
 METHODS: dict[str, Method] = {
@@ -37,7 +36,6 @@ METHODS: dict[str, Method] = {
     for method in (
         TeacherMethod(),
         Bridge(),
-        Bridge("bridge, centred loss", loss=CENTRED),
         Distillation(),
         FrozenDistillation(),
         Contrast(),
@@ -47,7 +45,6 @@ METHODS: dict[str, Method] = {
         Procrustes(),
         Coral(),
         HeadBridge(),
-        HeadBridge("head-only bridge, centred loss", loss=CENTRED),
         RandomBridge(),
         ShuffledPairs(),
         Oracle(),
@@ -77,9 +74,8 @@ def baselines() -> tuple[str, ...]:
 
     They know what the bridge knows: no labels of the new modality, no signal of the old one later.
     """
-    return tuple(
-        n for n, m in METHODS.items() if not (m.is_control or isinstance(m, Bridge))
-    )
+    own = (Bridge.name, HeadBridge.name)
+    return tuple(n for n, m in METHODS.items() if not m.is_control and n not in own)
 
 
 __all__ = [

@@ -23,13 +23,11 @@ class Bridge(Method):
     Attributes:
         settings: None for those of the shared data.
         position: (m, l); None for that of the shared data.
-        loss: in place of that of the settings; None for theirs.
     """
 
     name: str = "bridge"
     settings: BridgeSettings | None = None
     position: tuple[int, int] | None = None
-    loss: str | None = None
 
     def capture(self, data: StudyData) -> None:
         model = self.untrained(data, 0)
@@ -53,11 +51,10 @@ class Bridge(Method):
         )
 
     def settings_for(self, data: StudyData) -> BridgeSettings:
-        """Returns the settings, with the method's loss and a batch no larger than the data."""
+        """Returns the settings, with a batch no larger than the data."""
         settings = self.settings or data.settings.bridge
         return dataclasses.replace(
-            settings, batch_size=min(settings.batch_size, len(data.pair)),
-            loss=self.loss or settings.loss,
+            settings, batch_size=min(settings.batch_size, len(data.pair))
         )
 
     def step(self, data: StudyData, model: BridgedModel) -> Program:
@@ -68,8 +65,7 @@ class Bridge(Method):
         targets = data.targets(target_kind(model.old, model.position, settings.location))
         batch = {name: values[rows] for name, values in inputs.items()}
         steps = settings.epochs * -(-len(data.pair) // settings.batch_size)
-        centre = data.centre(model.position, settings)
-        trainer = bridge_trainer(model, settings, centre=centre, steps=steps)
+        trainer = bridge_trainer(model, settings, steps=steps)
         target = targets.rows(data.target_rows("pair")[rows])
         return step_program(trainer, {**batch, "target": target})
 

@@ -21,7 +21,7 @@ class AlignmentSettings:
     """The loss of a bridge.
 
     Attributes:
-        loss: "cosine" (paper), "centred_cosine", "token_cosine", "l1", "mse" or "info_nce".
+        loss: "cosine" (paper), "token_cosine", "l1", "mse" or "info_nce".
         location: "last_layer" compares at the old encoder's last layer (the better place in the
             paper's ablation), "bridge_output" at the input of old layer l.
         temperature: of InfoNCE.
@@ -76,23 +76,20 @@ def alignment_values(
 
     Args:
         settings: see `AlignmentSettings`.
-        suffix: for its head, and its centre where the loss is "centred_cosine".
+        suffix: for its head.
         tokens: a bridge's output, (batch, tokens, features).
         last: the last layer's, of the same windows; not read where `settings` do not need it.
         batch: see `alignment_loss`.
     """
     predicted = tokens if settings.location == "bridge_output" else last
-    values = _distance(settings, suffix)(predicted, batch)
+    values = _distance(settings)(predicted, batch)
     if settings.logit_weight:
         logits = suffix.logits(last)
         values += settings.logit_weight * losses.soft_cross_entropy(logits, batch["logits"])
     return values
 
 
-def _distance(settings: AlignmentSettings, suffix: Suffix):
-    if settings.loss == losses.CENTRED:
-        centre = suffix.centre[...]
-        return lambda x, batch: losses.centred_cosine(x, batch["target"], centre)
+def _distance(settings: AlignmentSettings):
     if settings.loss == losses.CONTRASTIVE:
         contrast = functools.partial(
             losses.info_nce, temperature=settings.temperature, axis_name=AXIS

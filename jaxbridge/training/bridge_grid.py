@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
@@ -102,7 +101,7 @@ def train_grid(
     pairs: Callable[[engine.Trainer], Source] | Batch,
     val: Callable[[engine.Trainer], Source] | Batch, *, seed: int, what: str,
     checkpoints: TrainingCheckpoints | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None, centre: np.ndarray | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[list[BridgedModel], list[Epoch]]:
     """Trains bridges as `train_bridge` trains each of them, up to rounding.
 
@@ -111,7 +110,6 @@ def train_grid(
         settings: of each; they differ in `VARIED` alone.
         pairs, val, seed, what, checkpoints, on_epoch: see `train_bridge`; losses that are told are
             means over the bridges.
-        centre: of those whose loss needs it.
 
     Returns:
         The trained models, and the curve of the mean loss.
@@ -126,7 +124,7 @@ def train_grid(
         raise InputError(f"bridges of one grid may differ in {', '.join(VARIED)} alone.")
     first = models[0]
     grid = BridgeGrid([model.bridge for model in models])
-    module = Suffix(grid, first.old, first.head, first.position.l, centre)
+    module = Suffix(grid, first.old, first.head, first.position.l)
     rates = jnp.asarray([one.learning_rate for one in settings])
     trainer = engine.Trainer(
         module, _loss(settings), engine.labels(module, lambda path: path.startswith("bridge.")),

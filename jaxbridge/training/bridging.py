@@ -13,7 +13,7 @@ from flax import nnx
 from jaxbridge.bridge import Layout, PrototypeBridge
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.head import TaskHead
-from jaxbridge.training import engine, losses, optimizers, trainable
+from jaxbridge.training import engine, optimizers, trainable
 from jaxbridge.training.alignment import AlignmentSettings, Location, alignment_loss
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.engine import Batch
@@ -150,31 +150,26 @@ def _prefix(encoder: Encoder, signal: jax.Array, stop: int) -> jax.Array:
 
 
 def bridge_trainer(
-    model: BridgedModel, settings: BridgeSettings, *, centre: np.ndarray | None = None,
-    steps: int | None = None, devices: list[jax.Device] | None = None,
+    model: BridgedModel, settings: BridgeSettings, *, steps: int | None = None,
+    devices: list[jax.Device] | None = None,
 ) -> engine.Trainer:
     """Returns a trainer of the bridge; a step runs it and the old layers behind it.
 
     Args:
         model: with the bridge as it starts.
         settings: see `BridgeSettings`.
-        centre: the mean target over the pairs, (tokens, features), for the loss "centred_cosine".
         steps: steps of the whole run, which a decaying schedule needs.
         devices: see `Trainer`.
 
     Raises:
-        InputError: a decaying schedule without `steps`, a warm-up as long as the run, or no centre
-            where the loss needs one.
+        InputError: a decaying schedule without `steps`, or a warm-up as long as the run.
     """
-    if (settings.loss == losses.CENTRED) != (centre is not None):
-        raise InputError(f"loss {losses.CENTRED!r}, and no other, needs the centre: the mean target.")
     if steps is None and settings.schedule != "constant":
         raise InputError(f"schedule {settings.schedule!r} needs to know the number of steps.")
     loss = alignment_loss(settings.alignment, remat=settings.remat)
     optimizer = optimizers.optimizer(settings.optimizer, steps or 2**31)
     return engine.Trainer(
-        model.suffix.centred(centre), loss, trained_labels(model, settings), optimizer,
-        devices=devices,
+        model.suffix, loss, trained_labels(model, settings), optimizer, devices=devices
     )
 
 
@@ -189,8 +184,6 @@ def trained_labels(model: BridgedModel, settings: BridgeSettings) -> dict[str, s
         suffix.bridge if settings.location == "bridge_output" else suffix.last_layer, pooled
     )
     logits = jax.ShapeDtypeStruct((1, model.head.num_classes), jnp.float32)
-    if settings.loss == losses.CENTRED:
-        suffix = suffix.centred(jnp.zeros(target.shape[1:]))
     used = engine.reached(
         suffix, alignment_loss(settings.alignment),
         {"pooled": pooled, "target": target, "logits": logits},
@@ -203,7 +196,7 @@ def train_bridge(
     new: Encoder, old: Encoder, head: TaskHead, bridge: PrototypeBridge, position: Position,
     pairs: Callable[[engine.Trainer], Source] | Batch,
     val: Callable[[engine.Trainer], Source] | Batch, settings: BridgeSettings, *, seed: int,
-    num_pairs: int, centre: np.ndarray | None = None, what: str = "training the bridge",
+    num_pairs: int, what: str = "training the bridge",
     checkpoints: TrainingCheckpoints | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[BridgedModel, list[Epoch]]:
@@ -220,7 +213,6 @@ def train_bridge(
         settings: see `BridgeSettings`.
         seed: fixes the order of windows.
         num_pairs: number of pair windows.
-        centre: see `bridge_trainer`.
         what: for progress and messages.
         checkpoints, on_epoch: see `fit`.
 
@@ -231,7 +223,7 @@ def train_bridge(
     """
     model = BridgedModel(new, old, bridge, head, position, pool=settings.pool)
     steps = -(-num_pairs // max(1, settings.batch_size)) * settings.epochs
-    trainer = bridge_trainer(model, settings, centre=centre, steps=steps)
+    trainer = bridge_trainer(model, settings, steps=steps)
     curve = train_model(
         trainer, pairs, val, settings, seed=seed, what=what, checkpoints=checkpoints,
         on_epoch=on_epoch,

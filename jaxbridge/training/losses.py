@@ -13,7 +13,7 @@ from model_ports.errors import InputError
 
 # (predicted, target) -> (batch,)
 Alignment = Callable[[jax.Array, jax.Array], jax.Array]
-CENTRED, CONTRASTIVE = "centred_cosine", "info_nce"
+CONTRASTIVE = "info_nce"
 
 
 def cosine(predicted: jax.Array, target: jax.Array) -> jax.Array:
@@ -22,15 +22,6 @@ def cosine(predicted: jax.Array, target: jax.Array) -> jax.Array:
     The squares carry PyTorch's 1e-12, so that an all-zero prediction has a gradient.
     """
     return 1 - _cosines(_flat(predicted), _flat(target))
-
-
-def centred_cosine(predicted: jax.Array, target: jax.Array, centre: jax.Array) -> jax.Array:
-    """1 - cos of the deviations from `centre`, (tokens, features), the mean target; (batch,).
-
-    What all windows have in common counts for nothing, so that the bridge is asked for how windows
-    differ, the undecided ones too; not in the paper.
-    """
-    return cosine(predicted - centre, target - centre)
 
 
 def token_cosine(predicted: jax.Array, target: jax.Array) -> jax.Array:
@@ -93,7 +84,7 @@ def soft_cross_entropy(logits: jax.Array, target_logits: jax.Array) -> jax.Array
 PAIRWISE: dict[str, Alignment] = {
     "cosine": cosine, "token_cosine": token_cosine, "l1": l1, "mse": mse,
 }
-NAMES = (*PAIRWISE, CENTRED, CONTRASTIVE)
+NAMES = (*PAIRWISE, CONTRASTIVE)
 
 
 def check_name(name: str) -> None:

@@ -12,7 +12,6 @@ from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.features.store import FeatureStore
 from jaxbridge.features.sweep import Read
 from jaxbridge.teacher import Teacher
-from jaxbridge.training import losses
 from jaxbridge.training.bridge_grid import train_grid
 from jaxbridge.training.bridging import BridgeSettings, new_bridge, target_kind, train_bridge
 from jaxbridge.training.checkpoints import TrainingCheckpoints
@@ -181,16 +180,9 @@ class PairData:
         pair, val = self._sources(model, settings, order)
         return train_bridge(
             self.new, model.old, model.head, model.bridge, model.position, pair, val, settings,
-            seed=seed, num_pairs=len(self.pair), centre=self.centre(model.position, settings),
-            what=what, checkpoints=checkpoints, on_epoch=on_epoch,
+            seed=seed, num_pairs=len(self.pair), what=what, checkpoints=checkpoints,
+            on_epoch=on_epoch,
         )
-
-    def centre(self, position: Position, settings: BridgeSettings) -> np.ndarray | None:
-        """Returns the mean target over the pairs, (tokens, features), where the loss needs it."""
-        if settings.loss != losses.CENTRED:
-            return None
-        kind = target_kind(self.teacher.encoder, position, settings.location)
-        return self.targets(kind).mean(self.target_rows("pair"))
 
     def train_grid(
         self, models: Sequence[BridgedModel], settings: Sequence[BridgeSettings], *, seed: int,
@@ -199,10 +191,9 @@ class PairData:
     ) -> tuple[list[BridgedModel], list[Epoch]]:
         """Trains bridges on the pairs in one compiled step; see `train`, `bridge_grid.train_grid`."""
         pair, val = self._sources(models[0], settings[0], None)
-        centres = (self.centre(models[0].position, one) for one in settings)
         return train_grid(
             models, settings, pair, val, seed=seed, what=what, checkpoints=checkpoints,
-            on_epoch=on_epoch, centre=next((c for c in centres if c is not None), None),
+            on_epoch=on_epoch,
         )
 
     def _sources(

@@ -142,14 +142,6 @@ class Targets:
             found[start : start + len(part)] = np.asarray(values)[: len(part)]
         return found
 
-    def mean(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the mean of targets over windows, (tokens, features) float32."""
-        total = np.zeros(self.shape)
-        for start in range(0, len(rows), self._batch_size):
-            part = self.rows(rows[start : start + self._batch_size])
-            total += part.astype(np.float64).sum(axis=0)
-        return (total / len(rows)).astype(np.float32)
-
     def source(self, trainer: Trainer, inputs: Batch, rows: np.ndarray) -> Source:
         """Returns what `fit` trains on: `inputs` beside the targets of the same windows.
 

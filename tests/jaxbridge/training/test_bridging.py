@@ -12,7 +12,7 @@ from flax import nnx
 from jaxbridge.bridge import PrototypeBridge
 from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.head import TaskHead
-from jaxbridge.training import engine, losses, optimizers, trainable
+from jaxbridge.training import engine, optimizers, trainable
 from jaxbridge.training.alignment import AlignmentSettings, alignment_loss
 from jaxbridge.training.bridging import BridgeSettings, bridge_trainer, train_bridge, trained_labels
 from jaxbridge.training.optimizers import OptimizerSettings
@@ -45,7 +45,6 @@ def _train(settings: BridgeSettings, data=_DATA, start: int = 1):
     return train_bridge(
         model.new, model.old, model.head, model.bridge, model.position, dict(data), dict(data),
         settings, seed=0, num_pairs=13,
-        centre=data["target"].mean(axis=0) if settings.loss == "centred_cosine" else None,
     )
 
 
@@ -54,23 +53,11 @@ def _leaves(module: nnx.Module) -> dict[str, np.ndarray]:
     return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in state}
 
 
-@pytest.mark.parametrize("loss", losses.NAMES)
+@pytest.mark.parametrize("loss", ["cosine", "token_cosine", "l1", "mse", "info_nce"])
 @pytest.mark.parametrize("location", ["last_layer", "bridge_output"])
 def test_every_loss_falls_at_both_places(loss, location):
     _, curve = _train(dataclasses.replace(_SETTINGS, loss=loss, location=location))
     assert curve[-1].val_loss < 0.95 * curve[0].train_loss
-
-
-def test_a_centre_belongs_to_the_loss_that_subtracts_it():
-    centred = dataclasses.replace(_SETTINGS, loss="centred_cosine")
-    centre = _DATA["target"].mean(axis=0)
-    trainer = bridge_trainer(_model(), centred, centre=centre)
-    assert set(trainer.params) == {"bridge.low_rank_a", "bridge.low_rank_b", "bridge.prototypes"}
-    trainer.train(_DATA, np.arange(13), 5)
-    np.testing.assert_array_equal(trainer.module().centre[...], centre)
-    for settings, given in ((centred, None), (_SETTINGS, centre)):
-        with pytest.raises(InputError, match="centred_cosine.* needs the centre"):
-            bridge_trainer(_model(), settings, centre=given)
 
 
 def test_the_bridge_into_the_head_is_trained_on_pooled_targets():

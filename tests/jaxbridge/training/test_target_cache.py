@@ -37,12 +37,6 @@ def test_rows_are_the_encoders_own(encoder, place, tmp_path):
     np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-7)
 
 
-def test_the_mean_is_over_windows(encoder):
-    targets, rows = _targets(encoder, "host"), np.array([10, 0, 3, 7, 2, 5])
-    want = targets.rows(rows).mean(axis=0)
-    np.testing.assert_allclose(targets.mean(rows), want, rtol=1e-5, atol=1e-6)
-
-
 def test_pooled_targets_and_inputs_of_a_layer(encoder):
     settings, read = CacheSettings(), lambda i: _SIGNALS[i]
     inner = Targets(encoder, read, _INDICES, TargetKind(1), settings).rows(np.array([2]))
