@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 
 from jaxbridge.data.checks import check_signal
 from jaxbridge.data.digests import sha256_of_files
@@ -19,7 +20,6 @@ from jaxbridge.data.epoch_filter import filtered_epochs, is_local
 from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.preprocess import zscore
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
-from jaxbridge.data.published.mat5 import mapped_arrays
 from jaxbridge.data.published.source_files import existing_folder, leave_out
 from jaxbridge.data.recipes import Recipe, filtered, layout
 from jaxbridge.data.store import WindowBatch
@@ -127,7 +127,7 @@ class Isruc:
         """
         for name in self.recordings:
             mat, stages = (Path(self.folder) / file for file in self.sources_of(name))
-            shapes = {channel: shape for channel, shape, _ in _opened("whosmat", mat)}
+            shapes = {channel: shape for channel, shape, _ in _opened(scipy.io.whosmat, mat)}
             epochs = _check_shapes(shapes, mat)
             read_stages(stages, epochs)
         missing = [name for name in SUBJECTS if name not in self.recordings]
@@ -180,7 +180,7 @@ class Isruc:
         """
         mat, stages = (Path(self.folder) / file for file in self.sources_of(recording))
         wanted = [*EEG_CHANNELS, ECG_CHANNEL]
-        content = _channels(mat, wanted)
+        content = _opened(scipy.io.loadmat, mat, variable_names=wanted)
         shapes = {name: content[name].shape for name in wanted if name in content}
         epochs = _check_shapes(shapes, mat)
         labels = _classes(read_stages(stages, epochs), self.classes)
@@ -193,13 +193,6 @@ class Isruc:
         ecg = self._ecg.layout(_by_epoch([content[ECG_CHANNEL]], mat, self._ecg.recipe))
         start_s = EPOCH_S * np.arange(epochs)
         return WindowBatch({"eeg": eeg, "ecg": ecg}, labels, recording, recording, start_s=start_s)
-
-    def source_windows(self, recording: str) -> Mapping[str, LazyWindows]:
-        """EEG that is only scaled; see `dataset.SourceDataset`."""
-        mat = Path(self.folder) / self.sources_of(recording)[0]
-        content = _mapped(mat, EEG_CHANNELS)
-        scaled = None if content is None else self._scaled(content)
-        return {} if scaled is None else {"eeg": scaled}
 
     def _scaled(self, content: Mapping[str, np.ndarray]) -> LazyWindows | None:
         """EEG of a recipe that does no more than scale it."""
@@ -217,7 +210,6 @@ class _ScaledEpochs(LazyWindows):
     channels: Sequence[np.ndarray]
     scale: float
     window_shape: tuple[int, ...]
-    at_a_time = _EPOCHS
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -273,23 +265,9 @@ def _check(channel: np.ndarray, name: str, mat: Path) -> None:
         check_signal(_row_by_row(channel).reshape(1, -1), SAMPLING_RATE_HZ, [name], str(mat))
 
 
-def _channels(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    mapped = _mapped(mat, names)
-    return _opened("loadmat", mat, variable_names=names) if mapped is None else mapped
-
-
-def _mapped(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+def _opened(function, mat: Path, **options):
     try:
-        return mapped_arrays(mat, names)
-    except OSError:
-        return None  # SciPy's reader says why
-
-
-def _opened(function: str, mat: Path, **options):
-    import scipy.io  # slow to import, and not needed by all
-
-    try:
-        return getattr(scipy.io, function)(mat, **options)
+        return function(mat, **options)
     except OSError as error:
         raise InputError(
             f"{mat} cannot be read or is damaged: {error}. Get it again or check its rights."
