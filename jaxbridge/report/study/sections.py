@@ -68,6 +68,8 @@ class PartSections:
         except InputError as error:
             self.why_not = str(error)
             return []
+        if not found:
+            self.why_not = "there is no other method."
         return found
 
     def sections(self) -> list[Section]:

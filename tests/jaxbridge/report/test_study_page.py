@@ -166,6 +166,13 @@ def test_why_there_is_no_comparison_is_said(tmp_path):
     assert not (tmp_path / "comparisons.csv").exists()
 
 
+def test_one_method_alone_has_a_page(tmp_path):
+    write_study(tmp_path, curves=False)
+    _rewrite(tmp_path, lambda row: row["method"] == "stitching")
+    page = check_page(study_page.write(tmp_path).read_text(encoding="utf-8"))
+    assert "No comparison: there is no other method." in page.text
+
+
 def test_methods_without_every_seed_are_not_compared(tmp_path):
     runs = write_study(tmp_path, curves=False, costs=False)
     _rewrite(tmp_path, lambda row: (
