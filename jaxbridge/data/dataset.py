@@ -8,6 +8,7 @@ dataclass) and knows nothing of splits.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.store import WindowBatch
 
 
@@ -48,4 +49,15 @@ class Dataset(Protocol):
         Raises:
             InputError: a file that is damaged or does not fit, by name, lead and sample range.
         """
+        ...
+
+
+class SourceDataset(Dataset, Protocol):
+    """A data set some of whose windows lie in its files as they are, but for their order and scale.
+
+    They are not kept beside the store until it is finished, but read again when it is written.
+    """
+
+    def source_windows(self, recording: str) -> Mapping[str, LazyWindows]:
+        """Modality -> all its windows, where `windows` gives these."""
         ...

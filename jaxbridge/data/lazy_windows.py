@@ -12,9 +12,13 @@ class LazyWindows:
 
     Subclasses say how many windows there are and give some of them; the rest behaves like an array
     that is made when it is asked for.
+
+    Attributes:
+        at_a_time: how many neighbours are best asked for together.
     """
 
     dtype = np.dtype(np.float32)
+    at_a_time = 1
 
     @property
     def shape(self) -> tuple[int, ...]:

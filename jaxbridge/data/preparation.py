@@ -4,7 +4,7 @@ Recordings are prepared one by one into parts on disk, in worker processes, and 
 from the parts: meanwhile where the split rule need not see the windows, else once all are there. So
 memory holds one recording per worker, a killed run goes on with the recordings that are left, and a bad
 recording costs no other. Until the store is finished its parts lie beside it, so up to twice its size
-is needed on disk (less where windows overlap).
+is needed on disk (less where windows overlap, or lie in the sources as they are).
 """
 
 import contextlib
@@ -113,7 +113,7 @@ def _prepared(writer: PartWriter, pool: WorkerPool) -> Iterator[str]:
     Raises:
         InputError: bad recordings, once the others are prepared.
     """
-    todo = [name for name, part in writer.names.items() if Part.open(writer.folder / part) is None]
+    todo = [name for name in writer.names if writer.part(name) is None]
     for name in todo:
         shutil.rmtree(writer.folder / writer.names[name], ignore_errors=True)  # damaged
     before = [name for name in writer.names if name not in todo]
@@ -145,8 +145,8 @@ def _prepared(writer: PartWriter, pool: WorkerPool) -> Iterator[str]:
 
 def _tell_notes(writer: PartWriter) -> None:
     """Logs what workers did to recordings: their own logs are not seen."""
-    for name, part in writer.names.items():
-        if summary := Part.open(writer.folder / part).notes.get("summary"):
+    for name in writer.names:
+        if summary := writer.part(name).notes.get("summary"):
             _log.info("%s: %s", name, summary)
 
 
@@ -161,7 +161,7 @@ def _put_together(
         """The part of a recording, as soon as it is there."""
         while name not in parts:
             ready = next(prepared)
-            parts[ready] = Part.open(writer.folder / writer.names[ready])
+            parts[ready] = writer.part(ready)
         return parts[name]
 
     def batches() -> Iterator[WindowBatch]:

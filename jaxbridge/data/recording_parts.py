@@ -1,8 +1,9 @@
 """Windows of single recordings on disk, from which a store is put together.
 
 A part is a folder named after everything that decides it, with one .npy file per modality, and a
-second one where windows are cut from a signal: which is kept uncut, however much they overlap. It is
-renamed into place once it is complete, so a part is whole or absent whenever the process is killed.
+second one where windows are cut from a signal: which is kept uncut, however much they overlap. Windows
+that lie in the source files (see `dataset.SourceDataset`) are not in it. It is renamed into place once
+it is complete, so a part is whole or absent whenever the process is killed.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +71,19 @@ class PartWriter:
         if len(batch.labels):
             check_batch(batch, self.class_names, {})
         with unwritable(self.folder):
-            _write(self.folder / self.names[recording], batch)
+            _write(self.folder / self.names[recording], batch, in_source(self.dataset, recording))
+
+    def part(self, recording: str) -> "Part | None":
+        """The finished part of a recording; None where there is none, or not all of it."""
+        return Part.open(self.folder / self.names[recording], self.dataset, recording)
 
 
-def _write(path: Path, batch: WindowBatch) -> None:
+def in_source(dataset: Dataset, recording: str) -> Mapping[str, LazyWindows]:
+    """Windows that need no part, by modality."""
+    return dataset.source_windows(recording) if hasattr(dataset, "source_windows") else {}
+
+
+def _write(path: Path, batch: WindowBatch, left_out: Collection[str]) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
     try:
         count = len(batch.labels)
@@ -81,6 +91,8 @@ def _write(path: Path, batch: WindowBatch) -> None:
         np.save(partial / "label.npy", np.asarray(batch.labels, "<i4"))
         np.save(partial / "start_s.npy", np.asarray(start_s, "<f8"))
         for name, windows in batch.arrays.items() if count else ():
+            if name in left_out:
+                continue
             if isinstance(windows, CutWindows):
                 if not np.isfinite(windows.signal).all():
                     for _ in _blocks(windows, name, batch.recording):
@@ -130,46 +142,53 @@ class Part:
         notes: of the batch, see `WindowBatch`.
     """
 
-    def __init__(self, path: Path, modalities: Mapping[str, Sequence[int]], notes: Mapping):
-        self._path, self._modalities, self.notes = path, modalities, notes
+    def __init__(self, path: Path, head: Mapping, dataset: Dataset, recording: str):
+        self._path, self._shapes, self.notes = path, head["modalities"], head["notes"]
+        self._dataset, self._recording = dataset, recording
         self.labels: np.ndarray = np.load(path / "label.npy")
         self.start_s: np.ndarray = np.load(path / "start_s.npy")
 
     @classmethod
-    def open(cls, path: Path) -> "Part | None":
+    def open(cls, path: Path, dataset: Dataset, recording: str) -> "Part | None":
         """Returns None where there is no such part, or not all of it."""
         try:
             head = json.loads((path / _HEAD).read_text())
             whole = all((path / f).stat().st_size == size for f, size in head["sizes"].items())
-            return cls(path, head["modalities"], head["notes"]) if whole else None
+            return cls(path, head, dataset, recording) if whole else None
         except (OSError, ValueError, KeyError):
             return None
 
     def arrays(self, indices: np.ndarray) -> dict[str, LazyWindows]:
         """Some windows by modality, read when they are asked for."""
-        return {name: self._some(name, shape, indices) for name, shape in self._modalities.items()}
+        if not self._shapes:
+            return {}
+        source = in_source(self._dataset, self._recording)
+        return {name: self._some(name, source.get(name), indices) for name in self._shapes}
 
-    def _some(self, name: str, shape: Sequence[int], indices: np.ndarray) -> LazyWindows:
+    def _some(self, name: str, source: LazyWindows | None, indices: np.ndarray) -> LazyWindows:
+        if source is not None:
+            return _SomeWindows(source, indices, source.at_a_time)
         stored = np.load(self._path / f"{name}.npy", mmap_mode="r")
         if (starts := self._path / f"{name}.starts").exists():
-            return CutWindows(stored, np.load(starts)[indices], tuple(shape))
-        return _StoredWindows(stored, indices)
+            return CutWindows(stored, np.load(starts)[indices], tuple(self._shapes[name]))
+        return _SomeWindows(stored, indices)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _StoredWindows(LazyWindows):
-    stored: np.ndarray
+class _SomeWindows(LazyWindows):
+    all: np.ndarray | LazyWindows
     indices: np.ndarray
+    at_a_time: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.indices), *self.stored.shape[1:])
+        return (len(self.indices), *self.all.shape[1:])
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         chosen = self.indices[indices]
         if len(chosen) and np.array_equal(chosen, np.arange(chosen[0], chosen[0] + len(chosen))):
-            return self.stored[chosen[0] : chosen[0] + len(chosen)]  # not copied
-        return self.stored[chosen]
+            return self.all[chosen[0] : chosen[0] + len(chosen)]  # not copied
+        return self.all[chosen]
 
 
 @contextlib.contextmanager

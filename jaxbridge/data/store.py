@@ -350,16 +350,18 @@ class _Writer:
         folder.mkdir()
 
     def append(self, windows: np.ndarray | LazyWindows, recording: str) -> None:
-        start = 0
-        while start < len(windows):
-            stop = min(start + len(self._chunk) - self._waiting, len(windows))
-            until = self._waiting + stop - start
-            some = self._chunk[self._waiting : until]
-            some[:] = windows[start:stop]
-            finite(some, start, self._folder.name, recording)
-            start, self._waiting = stop, until
-            if until == len(self._chunk):
-                self._flush()
+        at_a_time = max(getattr(windows, "at_a_time", 1), len(self._chunk))
+        for start in range(0, len(windows), at_a_time):
+            some = windows[start : start + at_a_time]
+            at = 0
+            while at < len(some):
+                taken = min(len(self._chunk) - self._waiting, len(some) - at)
+                new = self._chunk[self._waiting : self._waiting + taken]
+                new[:] = some[at : at + taken]
+                finite(new, start + at, self._folder.name, recording)
+                at, self._waiting = at + taken, self._waiting + taken
+                if self._waiting == len(self._chunk):
+                    self._flush()
 
     def close(self) -> str:
         """Writes the rest; returns the SHA-256 of all windows as little-endian float32."""

@@ -33,7 +33,8 @@ _GONE = (ConnectionError, EOFError, pickle.UnpicklingError)
 # glibc gives every large array back to the system, which then clears its pages anew: a third of the
 # time of a recording's steps. Workers keep what they have until their end.
 _KEEP_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
 }
 # Asks the template for a new worker (0) or for the exit code of one that ended (its process id).
 _REQUEST = struct.Struct("<q")

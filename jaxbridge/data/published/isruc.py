@@ -20,6 +20,7 @@ from jaxbridge.data.epoch_filter import filtered_epochs, is_local
 from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.preprocess import zscore
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
+from jaxbridge.data.published.mat5 import mapped_arrays
 from jaxbridge.data.published.source_files import existing_folder, leave_out
 from jaxbridge.data.recipes import Recipe, filtered, layout
 from jaxbridge.data.store import WindowBatch
@@ -180,7 +181,7 @@ class Isruc:
         """
         mat, stages = (Path(self.folder) / file for file in self.sources_of(recording))
         wanted = [*EEG_CHANNELS, ECG_CHANNEL]
-        content = _opened(scipy.io.loadmat, mat, variable_names=wanted)
+        content = _channels(mat, wanted)
         shapes = {name: content[name].shape for name in wanted if name in content}
         epochs = _check_shapes(shapes, mat)
         labels = _classes(read_stages(stages, epochs), self.classes)
@@ -193,6 +194,13 @@ class Isruc:
         ecg = self._ecg.layout(_by_epoch([content[ECG_CHANNEL]], mat, self._ecg.recipe))
         start_s = EPOCH_S * np.arange(epochs)
         return WindowBatch({"eeg": eeg, "ecg": ecg}, labels, recording, recording, start_s=start_s)
+
+    def source_windows(self, recording: str) -> Mapping[str, LazyWindows]:
+        """EEG that is only scaled; see `dataset.SourceDataset`."""
+        mat = Path(self.folder) / self.sources_of(recording)[0]
+        content = _mapped(mat, EEG_CHANNELS)
+        scaled = None if content is None else self._scaled(content)
+        return {} if scaled is None else {"eeg": scaled}
 
     def _scaled(self, content: Mapping[str, np.ndarray]) -> LazyWindows | None:
         """EEG of a recipe that does no more than scale it."""
@@ -210,6 +218,7 @@ class _ScaledEpochs(LazyWindows):
     channels: Sequence[np.ndarray]
     scale: float
     window_shape: tuple[int, ...]
+    at_a_time = _EPOCHS
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -263,6 +272,18 @@ def _check(channel: np.ndarray, name: str, mat: Path) -> None:
     low, high = channel.min(), channel.max()  # in any order, which is quicker
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         check_signal(_row_by_row(channel).reshape(1, -1), SAMPLING_RATE_HZ, [name], str(mat))
+
+
+def _channels(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    mapped = _mapped(mat, names)
+    return _opened(scipy.io.loadmat, mat, variable_names=names) if mapped is None else mapped
+
+
+def _mapped(mat: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    try:
+        return mapped_arrays(mat, names)
+    except OSError:
+        return None  # SciPy's reader says why
 
 
 def _opened(function, mat: Path, **options):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from jaxbridge.data.preparation import prepare
 from jaxbridge.data.published.isruc import Isruc
 from jaxbridge.data.published.simulated_files import write_isruc
+from jaxbridge.data.splits import SplitRule
 from model_ports.errors import InputError
 from tests.jaxbridge.data.published import slow
 
@@ -92,6 +94,27 @@ def test_it_is_a_data_set(folder):
     assert list(Isruc(folder, without=("subject1",)).recordings) == ["subject100"]
     missing = data.check()
     assert len(missing) == 98 and missing[0] == "ExtractedChannels/subject2.mat is missing"
+
+
+@pytest.mark.parametrize("rule", ["recording", "time_block", "paper"])
+def test_eeg_read_again_from_the_sources_is_the_same(folder, tmp_path, monkeypatch, rule):
+    rule = SplitRule({"pair": 0.5, "train": 0.5}, rule)
+    again, _ = prepare(tmp_path / "again", Isruc(folder), rule, workers=1)
+    assert again.num_windows > EPOCHS and again.read("eeg", [0]).any()
+    monkeypatch.delattr(Isruc, "source_windows")
+    kept, _ = prepare(tmp_path / "kept", Isruc(folder), rule)
+    assert again.content_sha256 == kept.content_sha256
+
+
+def test_compressed_files_are_the_same(damaged, folder):
+    data = damaged(lambda content: None)
+    mat = data.folder / "ExtractedChannels" / "subject1.mat"
+    content = {k: v for k, v in scipy.io.loadmat(mat).items() if k[0] != "_"}
+    scipy.io.savemat(mat, content, do_compression=True)
+    assert not data.source_windows("subject1")
+    batch, wanted = data.windows("subject1"), Isruc(folder).windows("subject1")
+    for name in ("eeg", "ecg"):
+        np.testing.assert_array_equal(batch.arrays[name], wanted.arrays[name])
 
 
 def test_a_constant_epoch_of_ecg_becomes_zero(damaged):
