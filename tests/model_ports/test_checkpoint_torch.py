@@ -34,11 +34,14 @@ def parameter_hash(name, entries, **config):
 def author_class(monkeypatch):
     """Returns a function that makes an instance of a class only its author's code has."""
 
+    stands_in = set()
+
     def make(module, name, state):
         parts = module.split(".")
         for i in range(1, len(parts) + 1):
             path = ".".join(parts[:i])
-            if path not in sys.modules:
+            if path not in stands_in:  # for the real one too, where it is installed
+                stands_in.add(path)
                 monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
         if not hasattr(sys.modules[module], name):
             cls = type(name, (), {"__module__": module})
