@@ -25,29 +25,12 @@ class _Band(NamedTuple):
     weights: np.ndarray
 
 
-def is_local(recipe: Recipe) -> bool:
-    """Whether a recipe's filters act on the neighbourhood of a sample only."""
-    return recipe.resampling == "linear" and (
-        recipe.bandpass is None or recipe.bandpass.kind == "fir"
-    )
-
-
 def filtered_epochs(
     epochs: np.ndarray, sampling_rate_hz: float, recipe: Recipe, name: str
 ) -> np.ndarray:
-    """As `recipes.filtered`, for a recipe that `is_local`, up to rounding.
+    """`recipes.filtered` up to rounding, of (epochs, samples) in any memory order.
 
-    Args:
-        epochs: (epochs, samples) in any memory order.
-        sampling_rate_hz: of the epochs.
-        recipe: what to do.
-        name: the recording, for messages.
-
-    Returns:
-        (epochs, samples at recipe.sampling_rate_hz) float64.
-
-    Raises:
-        InputError: see `recipes.filtered`.
+    Only for a recipe that `is_local`. Arguments, result and errors are those of `recipes.filtered`.
     """
     num_new = filtered(epochs[:1], sampling_rate_hz, recipe, name).shape[1]  # refuses what does not fit
     out = np.empty((len(epochs), num_new))

@@ -73,6 +73,13 @@ class Recipe:
     max_leads: int | None = None
     twelve_leads: Literal["all", "fewer"] | None = None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether resampling and filter act on the neighbourhood of a sample only."""
+        return self.resampling == "linear" and (
+            self.bandpass is None or self.bandpass.kind == "fir"
+        )
+
     def __post_init__(self) -> None:
         for field, known in (
             ("resampling", tuple(_RESAMPLE)),
@@ -194,7 +201,7 @@ def filtered(
     """
     band = recipe.bandpass
     try:
-        if recipe.resampling == "linear" and (band is None or band.kind == "fir"):
+        if recipe.is_local:
             return _filtered_in_pieces(signal, sampling_rate_hz, recipe)
         resample = _RESAMPLE[recipe.resampling]
         rate = sampling_rate_hz

@@ -16,7 +16,7 @@ import scipy.io
 
 from jaxbridge.data.checks import check_signal
 from jaxbridge.data.digests import sha256_of_files
-from jaxbridge.data.epoch_filter import filtered_epochs, is_local
+from jaxbridge.data.epoch_filter import filtered_epochs
 from jaxbridge.data.lazy_windows import LazyWindows
 from jaxbridge.data.preprocess import zscore
 from jaxbridge.data.published.encoder_input import SingleLead, published_recipe
@@ -242,7 +242,7 @@ def _by_epoch(channels: Sequence[np.ndarray], mat: Path, recipe: Recipe) -> np.n
     for place, channel in enumerate(channels):
         for start in range(0, len(channel), _EPOCHS):
             some = channel[start : start + _EPOCHS]
-            if is_local(recipe):
+            if recipe.is_local:
                 ready = filtered_epochs(some, SAMPLING_RATE_HZ, recipe, str(mat))
             else:
                 ready = filtered(_row_by_row(some), SAMPLING_RATE_HZ, recipe, str(mat))
