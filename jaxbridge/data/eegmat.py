@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import scipy.signal  # noqa: F401  loaded before workers are forked, not in each
 
 from jaxbridge.data.digests import sha256_of_files
 from jaxbridge.data.edf import read_edf

@@ -7,7 +7,7 @@ reference's numbers; steps of ours are named as such.
 from fractions import Fraction
 
 import numpy as np
-from scipy import signal as dsp
+import scipy  # its `signal` takes half a second to import: it does so at first use
 
 from jaxbridge.data.stages import Interpolated, Samples, Stage, ZeroPhase, whole
 from model_ports.errors import InputError
@@ -84,7 +84,7 @@ def polyphase_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.n
     num_new = num_old * ratio.numerator // ratio.denominator
     slope = (signal[:, -1:] - signal[:, :1]) / max(num_old - 1, 1)
     flat = signal - signal[:, :1] - slope * np.arange(num_old)
-    resampled = dsp.resample_poly(flat, ratio.numerator, ratio.denominator, axis=-1)
+    resampled = scipy.signal.resample_poly(flat, ratio.numerator, ratio.denominator, axis=-1)
     stands = np.arange(num_new) / float(ratio)
     return resampled[:, :num_new] + signal[:, :1] + slope * stands
 
@@ -114,7 +114,7 @@ def fourier_resample(signal: np.ndarray, old_hz: float, new_hz: float) -> np.nda
             f"{signal.shape[-1]} samples at {old_hz:g} Hz are too short to resample to {new_hz:g} "
             "Hz. Leave the recording out."
         )
-    return dsp.resample(signal, num_new, axis=-1)
+    return scipy.signal.resample(signal, num_new, axis=-1)
 
 
 def fir_bandpass(
@@ -152,7 +152,7 @@ def fir_bandpassed(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    taps = dsp.firwin(order + 1, [low_hz, high_hz], pass_zero=False, fs=sampling_rate_hz)
+    taps = scipy.signal.firwin(order + 1, [low_hz, high_hz], pass_zero=False, fs=sampling_rate_hz)
     return ZeroPhase(stage, taps)
 
 
@@ -183,8 +183,10 @@ def chebyshev_bandpass(
             f"filter, which needs more than {padding / sampling_rate_hz:g} s. "
             "Leave the recording out."
         )
-    band = dsp.cheby1(order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos")
-    return dsp.sosfiltfilt(band, signal, axis=-1, padlen=padding)
+    band = scipy.signal.cheby1(
+        order, 0.5, [low_hz, high_hz], "bandpass", fs=sampling_rate_hz, output="sos"
+    )
+    return scipy.signal.sosfiltfilt(band, signal, axis=-1, padlen=padding)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:

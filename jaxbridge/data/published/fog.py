@@ -5,6 +5,7 @@ number, time of day, 25 EEG leads in uV (FP1 FP2 F3 F4 C3 C4 P3 P4 O1 O2 ...), E
 28 of motion sensors and skin conductance, and the label, 1 while the gait is frozen.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -205,7 +206,10 @@ def _read(path: Path, emg_columns: Sequence[int]) -> tuple[np.ndarray, np.ndarra
     columns = [*EEG_COLUMNS.values(), *emg_columns, LABEL_COLUMN]
     try:
         try:
-            frame = pd.read_csv(path, header=None, usecols=columns, dtype=float, na_filter=False)
+            frame = pd.read_csv(
+                path, header=None, usecols=columns, dtype=float, na_filter=False,
+                quoting=csv.QUOTE_NONE,
+            )
             table = frame[columns].to_numpy()
         except ValueError:  # NumPy is slower, but reads "nan" and names the row that it cannot read
             table = np.loadtxt(path, delimiter=",", usecols=columns, ndmin=2, comments=None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+import scipy.signal  # noqa: F401  loaded before workers are forked, not in each
 
 from jaxbridge.data.checks import check_signal
 from jaxbridge.data.digests import sha256_of_files
