@@ -88,6 +88,7 @@ def write_isruc(
     *,
     minutes: float = 10.0,
     seed: int = 0,
+    compressed: bool = False,
 ) -> None:
     """Writes `ExtractedChannels/subjectK.mat` and `RawData/K/K_1.txt`, 1 MB per subject and minute.
 
@@ -96,6 +97,7 @@ def write_isruc(
         subjects: names such as "subject1".
         minutes: of sleep; every stage occurs from 5 on.
         seed: with the subject's name, fixes the signals.
+        compressed: as MATLAB 7 and later save by default.
     """
     epochs = int(60 * minutes / isruc.EPOCH_S)
     for subject in subjects:
@@ -115,7 +117,8 @@ def write_isruc(
         for path in (mat, text):
             path.parent.mkdir(parents=True, exist_ok=True)
         samples = round(isruc.SAMPLING_RATE_HZ * isruc.EPOCH_S)
-        scipy.io.savemat(mat, {name: row.reshape(-1, samples) for name, row in channels.items()})
+        epochs_of = {name: row.reshape(-1, samples) for name, row in channels.items()}
+        scipy.io.savemat(mat, epochs_of, do_compression=compressed)
         text.write_text("".join(f"{stage}\n" for stage in stages) + "\n", encoding="ascii")
 
 
