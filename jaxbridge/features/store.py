@@ -62,7 +62,8 @@ def ensure_features(
     result is the same to the last bit.
 
     Stores lie under `root`, each under its key: weights, configuration, windows, modality,
-    indices and pooling. If one of these changes, another store is made.
+    indices, pooling and, where it is set, JAX's default precision of products. If one of these
+    changes, another store is made.
 
     Args:
         root: folder of all feature stores.
@@ -109,6 +110,8 @@ def _plan(
         "pool": pool,
         "dtype": "float32",
     }
+    if precision := jax.config.jax_default_matmul_precision:
+        key["matmul_precision"] = precision  # TF32 or all of float32 on a GPU
     metadata = json.loads(json.dumps({
         "format": _FORMAT, "version": _VERSION, "key": key, "num_windows": len(chosen),
         "block_windows": min(block, len(chosen)),

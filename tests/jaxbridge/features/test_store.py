@@ -155,7 +155,11 @@ def test_asked_again_nothing_is_computed_and_anything_changed_is(tmp_path, caplo
         store = ensure_features(tmp_path, encoder, read, modality, **settings)
         assert sorted(read.reads) == sorted(settings["indices"])
         paths.add(store.path)
-    assert len(paths) == len(list(tmp_path.iterdir())) == 1 + len(changes)
+    windows.reads.clear()
+    with jax.default_matmul_precision("highest"):
+        paths.add(ensure_features(tmp_path, _toy(), windows, "signal", indices=range(12)).path)
+    assert len(windows.reads) == 12
+    assert len(paths) == len(list(tmp_path.iterdir())) == 2 + len(changes)
 
 
 def test_a_store_of_other_weights_or_windows_is_refused(tmp_path):
