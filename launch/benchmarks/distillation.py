@@ -7,7 +7,7 @@ targets are captured once for either and take their share of an epoch.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch.benchmarks import tables, timing
 from launch.benchmarks.timing import Seconds
@@ -15,9 +15,19 @@ from launch.benchmarks.worker import Worker
 from launch.published.directions import direction
 
 METHODS = ("bridge", "KD")
-# Direction and windows per step: three with a large new encoder, one with a large old one.
+
+
+class Case(NamedTuple):
+    """Windows per step, and steps per timed call: several where they are short (see `train.Case`)."""
+
+    batch: int
+    steps: int
+
+
+# Three directions with a large new encoder, one with a large old one.
 CASES = {
-    "wesad_ppg2ecg": 16, "isruc_eeg2ecg": 16, "wesad_ppg2ecg_ecg_fm": 2, "fog_emg2eeg": 2,
+    "wesad_ppg2ecg": Case(16, 8), "isruc_eeg2ecg": Case(16, 8), "wesad_ppg2ecg_ecg_fm": Case(2, 1),
+    "fog_emg2eeg": Case(2, 2),
 }
 
 
@@ -90,26 +100,28 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
     return report
 
 
-def _measured(name: str, batch: int, settings: Settings) -> Row:
+def _measured(name: str, case: Case, settings: Settings) -> Row:
     with contextlib.ExitStack() as stack:
         workers, loaded, calls = {}, {}, {}
         for method in METHODS:
             worker = stack.enter_context(
                 Worker("launch.benchmarks.train_worker", threads=settings.threads)
             )
-            loaded[method] = worker.ask("load", direction=name, batch=batch, steps=1, method=method)
-            for what in ("step", "capture"):
-                calls[f"{method} {what}"] = _call(worker, what)
+            loaded[method] = worker.ask(
+                "load", direction=name, batch=case.batch, steps=case.steps, method=method
+            )
+            calls[f"{method} step"] = _call(worker, "step", 1 / case.steps)
+            calls[f"{method} capture"] = _call(worker, "capture")
             workers[method] = worker
         found = timing.alternate(calls, settings.rounds, settings.row_s)
         for method, worker in workers.items():
             loaded[method]["peak"] = worker.ask("peak")
             loaded[method] |= worker.ask("program")
-    return row(name, batch, loaded, found)
+    return row(name, case.batch, loaded, found)
 
 
-def _call(worker: Worker, what: str) -> Callable[[], Seconds]:
-    return lambda: Seconds(*worker.ask("call", what=what))
+def _call(worker: Worker, what: str, share: float = 1.0) -> Callable[[], Seconds]:
+    return lambda: Seconds(*worker.ask("call", what=what)).scaled(share)
 
 
 def row(

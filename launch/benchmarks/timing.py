@@ -23,6 +23,10 @@ class Seconds(NamedTuple):
     wall: float
     cpu: float
 
+    def scaled(self, factor: float) -> "Seconds":
+        """Both multiplied, as of one of several steps in a call."""
+        return Seconds(factor * self.wall, factor * self.cpu)
+
 
 def now() -> Seconds:
     """Both clocks of this process."""

@@ -122,7 +122,7 @@ def _measured(case: Case, settings: Settings) -> Row:
             "load", direction=case.direction, batch=case.batch, steps=case.steps
         )
         calls = {
-            "step": lambda: _scaled(ours.ask("call", what="step"), 1 / case.steps),
+            "step": lambda: Seconds(*ours.ask("call", what="step")).scaled(1 / case.steps),
             "capture": lambda: Seconds(*ours.ask("call", what="capture")),
         }
         reference_peak = None
@@ -135,7 +135,7 @@ def _measured(case: Case, settings: Settings) -> Row:
             theirs = stack.enter_context(start("launch.benchmarks.train_reference_worker"))
             theirs.ask("load", **given, batch=case.reference_batch)
             scale = case.batch / case.reference_batch
-            calls["reference"] = lambda: _scaled(theirs.ask("call"), scale)
+            calls["reference"] = lambda: Seconds(*theirs.ask("call")).scaled(scale)
         found = timing.alternate(calls, settings.rounds, settings.row_s)
         peak = ours.ask("peak")
         if settings.reference is not None:
@@ -147,10 +147,6 @@ def _measured(case: Case, settings: Settings) -> Row:
             slope = (theirs.ask("peak") - reference_peak) / case.reference_batch
         reference_peak += slope * (case.batch - case.reference_batch)
     return row(case, loaded, found, peak, reference_peak)
-
-
-def _scaled(seconds: Any, factor: float) -> Seconds:
-    return Seconds(*(factor * value for value in seconds))
 
 
 def row(
