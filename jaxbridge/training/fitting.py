@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -232,11 +233,18 @@ class _Run:
             self._save()
             self.checkpoints.wait()
             kept = " The state before that step is kept."
+        found = (
+            f"the gradient is not finite (the loss is {error.loss})" if math.isfinite(error.loss)
+            else f"the loss is {error.loss}"
+        )
+        remedy = (
+            "lower the learning rate or check the signals" if self.step
+            else "check the signals and the weights: layer norms of zeros, as random encoders with "
+            "biases of zero have them, have gradients beyond float32"
+        )
         raise InputError(
-            f"{self.what}: the loss is {error.loss} in epoch {self.epoch + 1}, "
-            f"step {start + error.step + 1}, or its gradient is not finite "
-            f"(training windows {json.dumps(windows[:16].tolist())}); lower the learning rate or "
-            f"check the signals.{kept}"
+            f"{self.what}: {found} in epoch {self.epoch + 1}, step {start + error.step + 1} "
+            f"(training windows {json.dumps(windows[:16].tolist())}); {remedy}.{kept}"
         ) from None
 
 

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from flax import nnx
 
 import model_ports as mp
@@ -24,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "papagei": {"depth": 2, "features": 4, "embedding_features": 8},
     "normwear": {"depth": 1, "features": 32, "num_heads": 2, "mlp_features": 64},
     "ecg_fm": {
-        "depth": 2, "features": 16, "num_heads": 2, "mlp_features": 32, "conv_channels": (16,) * 4,
+        "depth": 2, "features": 16, "num_heads": 2, "mlp_features": 32, "conv_channels": (8,) * 4,
     },
     "ecg_dualnet": {
         "features": (16, 32, 32), "time_span": 23, "attention_groups": 4, "num_windows": 13,
@@ -36,6 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "vit_features": (8, 8, 4), "vit_heads": (1, 1, 1), "key_features": 4, "window": 2,
     },
 }
+# Far from the seeds of weights.
+_BIASES = 10_000
 _log = logging.getLogger("jaxbridge")
 
 
@@ -48,7 +51,7 @@ def study_encoder(
     Args:
         name: in the registry.
         leads: of the windows; LaBraM depends on them.
-        checkpoints: folder of weights; None for random ones.
+        checkpoints: folder of weights; None for random ones, biases included.
         small: of reduced size.
         seed: of random weights.
         dtype: compute type.
@@ -61,12 +64,27 @@ def study_encoder(
         overrides["leads"] = tuple(leads)
     if checkpoints is None:
         _log.info("%s: random weights (seed %d), nothing pretrained", name, seed)
-        return mp.create(name, rngs=nnx.Rngs(seed), **overrides, **(SMALL[name] if small else {}))
+        encoder = mp.create(name, rngs=nnx.Rngs(seed), **overrides, **(SMALL[name] if small else {}))
+        _draw_biases(encoder, nnx.Rngs(seed + _BIASES))
+        return encoder
     path = weights_of(name, pathlib.Path(checkpoints))
     _log.info("%s: weights of %s", name, path)
     if is_saved(path):
         return mp.load(path, **overrides)
     return mp.from_checkpoint(name, path, **overrides)
+
+
+def _draw_biases(encoder: mp.Encoder, rngs: nnx.Rngs) -> None:
+    """Gives biases that begin at zero, which trained ones are not, small random values.
+
+    A bridge's output begins at zero. Layers without biases map it to zero, where the gradient through
+    a layer norm is 1 / sqrt(epsilon): HuBERT-ECG's sixteen norms in a row take it beyond float32.
+    """
+    for path, parameter in nnx.iter_graph(encoder):
+        is_bias = isinstance(parameter, nnx.Param) and str(path[-1]).endswith("bias")
+        if is_bias and not parameter[...].any():
+            drawn = 0.02 * jax.random.normal(rngs.params(), parameter.shape, parameter.dtype)
+            parameter.set_value(drawn)
 
 
 def weights_of(name: str, folder: pathlib.Path) -> pathlib.Path:

@@ -1,5 +1,6 @@
 """The epoch loop watches the loss and refuses sizes that do not fit."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -48,6 +49,21 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step():
         fit(_trainer(), data, _data(1, 5), **_ARGUMENTS)
     with pytest.raises(InputError, match="lower the learning rate"):
         fit(_trainer(1e30), _data(0, 20), _data(1, 5), **_ARGUMENTS)
+
+
+def test_a_gradient_that_is_not_finite_in_the_first_step_is_no_fault_of_the_rate():
+    data = {"x": np.zeros((5, 2), np.float32), "y": np.zeros(5, np.float32)}
+    module = nnx.Linear(2, 1, use_bias=False, rngs=nnx.Rngs(0))
+
+    def root(module, batch):
+        error = jnp.sqrt(jnp.square(module(batch["x"])[:, 0] - batch["y"]))  # of zero
+        return error, 0 * error + 1
+
+    trainer = engine.Trainer(module, root, engine.labels(module, lambda path: True), optax.sgd(0.1))
+    with pytest.raises(InputError) as error:
+        fit(trainer, data, data, **_ARGUMENTS)
+    assert "the gradient is not finite (the loss is 0.0) in epoch 1, step 1" in str(error.value)
+    assert "weights" in str(error.value) and "rate" not in str(error.value)
 
 
 @pytest.mark.parametrize(("change", "message"), [
