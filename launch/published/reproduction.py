@@ -139,10 +139,11 @@ class Reproduction:
 
     def _position(self, old: mp.Encoder, new: mp.Encoder) -> Position | None:
         found = self.direction.position
-        if self.scan or found is None:
+        if self.scan or (found is None and not self.simulated):
             return None
-        if self.simulated:  # small encoders have fewer layers
-            return Position(min(found.m, new.num_layers - 1), min(found.l, old.num_layers - 1))
+        if self.simulated:  # small encoders have fewer layers, and after two epochs nothing to scan
+            last = Position(new.num_layers - 1, old.num_layers - 1)
+            return last if found is None else Position(min(found.m, last.m), min(found.l, last.l))
         return found
 
     def _windows(self, seed: int) -> Any:

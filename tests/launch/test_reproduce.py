@@ -67,6 +67,18 @@ def test_the_six_directions_on_simulated_files(tmp_path):
 
 
 @pytest.mark.slow
+def test_variants_without_a_published_position_on_simulated_files(tmp_path):
+    names = "wesad_ppg2ecg_ecg_fm,wesad_ecg2ppg_ecg_dualnet,isruc_ecg2eeg_hubert_ecg_large"
+    done = _run(tmp_path / "cache", f"--direction={names}", "--simulate", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    for name, encoders in zip(names.split(","), (
+        ("papagei", "ecg_fm"), ("ecg_dualnet", "papagei"), ("hubert_ecg_large", "labram"),
+    ), strict=True):
+        run = json.loads((tmp_path / "out" / name / "seed_0" / "run" / "run.json").read_text())
+        assert (run["settings"]["old"]["name"], run["settings"]["new"]["name"]) == encoders
+
+
+@pytest.mark.slow
 def test_ai4pain_on_simulated_files(tmp_path):
     flags = ("--direction=ai4pain", "--simulate", f"--out={tmp_path / 'out'}")
     done = _run(tmp_path / "cache", *flags)
