@@ -57,6 +57,7 @@ def test_same_seed_same_bits():
     assert kernels[0].tobytes() == kernels[1].tobytes()
 
 
+@pytest.mark.slow
 def test_unfrozen_training_moves_the_encoder_and_learns():
     old, _ = tiny.encoders()
     windows = tiny.windows()

@@ -43,10 +43,13 @@ def test_a_grid_of_unlike_sizes_holds_the_same_bridges(layout):
 
 
 @pytest.mark.parametrize("bridges", [
-    [_bridge("a", rank=2, num_prototypes=3),
-     _bridge("b", rank=3, num_prototypes=2, learning_rate=0.02),
-     _bridge("c", loss="mse"), _bridge("d", logit_weight=1.0), _bridge("e", loss="info_nce"),
-     _bridge("f", prototypes="real")],
+    pytest.param(
+        [_bridge("a", rank=2, num_prototypes=3),
+         _bridge("b", rank=3, num_prototypes=2, learning_rate=0.02),
+         _bridge("c", loss="mse"), _bridge("d", logit_weight=1.0), _bridge("e", loss="info_nce"),
+         _bridge("f", prototypes="real")],
+        marks=pytest.mark.slow,
+    ),
     [_bridge("a", location="bridge_output"),
      _bridge("b", location="bridge_output", loss="l1", logit_weight=0.5)],
 ], ids=["last layer", "bridge output"])

@@ -24,7 +24,10 @@ def encoders():
 
 @pytest.mark.parametrize(
     ("folder", "layout"),
-    [("bridge_paper_layout", "paper"), ("bridge_labram_from_hubert", "reinterpret")],
+    [
+        pytest.param("bridge_paper_layout", "paper", marks=pytest.mark.slow),
+        ("bridge_labram_from_hubert", "reinterpret"),
+    ],
 )
 def test_steps_equal_the_reference(encoders, folder, layout):
     golden, (old, new) = Golden(folder).arrays, encoders
