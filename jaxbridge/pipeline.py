@@ -343,6 +343,9 @@ class _Run:
         pair, groups = self.split["pair"], None
         if self.settings.fold_by_subject and self.windows.subjects is not None:
             groups = self.windows.subjects[pair]
+            if len(np.unique(groups)) == 1:
+                _log.info("all pairs are of %s: folds are of consecutive windows", groups[0])
+                groups = None
         return ScanInputs(
             self.teacher, self.new_features, self.old_features, pair,
             self._teacher_predictions()[pair], groups,

@@ -21,7 +21,7 @@ def folds_by_subject(num_folds: int, subjects: ArrayLike) -> int:
     if count < 2:
         raise InputError(
             "all windows are of one subject, so that no fold can keep people apart; give windows of "
-            "more subjects, or fold by window"
+            "more subjects, or fold by window (no groups)"
         )
     return min(num_folds, count)
 

@@ -58,7 +58,7 @@ def run_seeds(
     with writable(out):
         write_rows(out / "summary.csv", rows)
     count = "one seed" if len(seeds) == 1 else f"mean ± standard deviation of {len(seeds)} seeds"
-    print(f"\nTest subjects, {count}:\n\n{table.text(rows)}\n")
+    print(f"\nTest windows, {count}:\n\n{table.text(rows)}\n")
     print(f"Table: {out / 'summary.csv'}")
     for picture in pictures[: len(pictures) // len(seeds)]:
         print(f"{'Report' if picture.endswith('.html') else 'Picture'}: {picture}")

@@ -133,7 +133,8 @@ def skeleton(files: Sequence[tuple[Contents, FileOptions]]) -> str:
         lines.append(f"  {group}: {_file(pattern, options)}")
     if len(groups) > 1:
         timed = all(contents.start is not None for _, contents, _ in groups.values())
-        lines.append(f"align: {'start_time' if timed else 'sample_zero'}  # or the other one")
+        chosen, other = ("start_time", "sample_zero")[:: 1 if timed else -1]
+        lines.append(f"align: {chosen}  # or {other}")
     lines.append("modalities:")
     for group, (_, contents, _) in groups.items():
         lines += _modalities(group, contents, several=len(groups) > 1)

@@ -113,6 +113,6 @@ def check_classes(
         for index, class_name in enumerate(class_names):
             if index not in present:
                 raise InputError(
-                    f"Class {class_name!r} has no window in split {split!r}. Use another seed, "
-                    "more subjects in that split, or fewer classes."
+                    f"Class {class_name!r} has no window in split {split!r}. Give that split more "
+                    "(--sizes), use another seed, or leave the class out."
                 )
