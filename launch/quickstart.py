@@ -7,6 +7,7 @@ labels, and carries it over to the ECG through a bridge that never sees a label.
 small HuBERT-ECG, has random weights: nothing is pretrained.
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
@@ -35,7 +36,9 @@ def main() -> None:
         )
         old = labram(seed, simulation.EEG_LEADS, _DTYPE.value)
         new = hubert_ecg(seed, _DTYPE.value)
-        settings = TransferSettings("eeg", "ecg", head=HEAD, bridge=BRIDGE, seed=seed)
+        # At a constant rate the last step's accuracy hangs on rounding: 0.74 and 0.80 for one seed.
+        bridge = dataclasses.replace(BRIDGE, schedule="cosine")
+        settings = TransferSettings("eeg", "ecg", head=HEAD, bridge=bridge, seed=seed)
         return transfer(store, old, new, settings, out=folder / "run")
 
     run_seeds(out, parsed_seeds(), one)
