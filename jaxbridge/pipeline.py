@@ -73,7 +73,7 @@ class TransferSettings:
         head: how the old modality's head is fitted.
         bridge: what bridge is trained, and how.
         folds: folds of the scan's probes; as many as subjects if these are fewer.
-        fold_by_subject: no subject is on both sides of a fold, where subjects are known; else, as
+        fold_by_subject: no subject is on both sides of a fold, where two or more are known; else, as
             in the reference, windows of one subject may be.
         batch_size: windows per call where nothing is trained.
         cache: where the bridge's targets are kept.

@@ -81,7 +81,7 @@ def _draw_biases(encoder: mp.Encoder, rngs: nnx.Rngs) -> None:
     a layer norm is 1 / sqrt(epsilon): HuBERT-ECG's sixteen norms in a row take it beyond float32.
     """
     for path, parameter in nnx.iter_graph(encoder):
-        is_bias = isinstance(parameter, nnx.Param) and str(path[-1]).endswith("bias")
+        is_bias = isinstance(parameter, nnx.Param) and path[-1] == "bias"
         if is_bias and not parameter[...].any():
             drawn = 0.02 * jax.random.normal(rngs.params(), parameter.shape, parameter.dtype)
             parameter.set_value(drawn)
