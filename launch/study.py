@@ -39,7 +39,8 @@ _FOLDS = flags.DEFINE_integer(
 _METHODS = flags.DEFINE_string(
     "methods", "",
     "Names of methods between semicolons, for studies that compare them; by default all in "
-    "--study=methods, some that train by gradients in --study=learning_rate, elsewhere "
+    "--study=methods, some that train by gradients in --study=learning_rate and --study=schedule, "
+    "elsewhere "
     f"{'; '.join(catalogue.COMPARED)}. There are: {'; '.join(methods.available())}.",
 )
 _ONLY = flags.DEFINE_string(

@@ -64,8 +64,7 @@ class Bridge(Method):
         inputs = data.bridge_inputs(model, settings)["pair"]
         targets = data.targets(target_kind(model.old, model.position, settings.location))
         batch = {name: values[rows] for name, values in inputs.items()}
-        steps = settings.epochs * -(-len(data.pair) // settings.batch_size)
-        trainer = bridge_trainer(model, settings, steps=steps)
+        trainer = bridge_trainer(model, settings, steps=settings.num_steps(len(data.pair)))
         target = targets.rows(data.target_rows("pair")[rows])
         return step_program(trainer, {**batch, "target": target})
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 
 from jaxbridge.methods.cost import Program, step_program
@@ -17,6 +16,7 @@ from jaxbridge.training import engine
 from jaxbridge.training.checkpoints import TrainingCheckpoints, until_done
 from jaxbridge.training.engine import Batch, Loss, Rows
 from jaxbridge.training.fitting import Epoch, EpochReport, fit
+from jaxbridge.training.optimizers import OptimizerSettings, Schedule, optimizer
 from model_ports.errors import InputError
 
 
@@ -25,22 +25,29 @@ class Optimisation:
     """How a method's parameters move, by Adam.
 
     Attributes:
-        learning_rate: constant.
+        learning_rate: Adam's, at its highest.
         epochs: passes over the pairs; None for as many as the bridge.
         batch_size: windows per step; None for as many as the bridge.
         keep: the "last" state or that of the "best" validation loss, which reads no labels.
+        schedule: of the rate, see `OptimizerSettings`.
     """
 
     learning_rate: float = 1e-4
     epochs: int | None = None
     batch_size: int | None = None
     keep: Literal["last", "best"] = "best"
+    schedule: Schedule = "constant"
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be positive.")
         if self.keep not in ("last", "best"):
             raise InputError(f"keep is {self.keep!r}; use 'last' or 'best'.")
+        _ = self.optimizer  # checks its part
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        return OptimizerSettings(self.learning_rate, self.schedule)
 
 
 class Trained(NamedTuple):
@@ -89,7 +96,8 @@ def train(
     batch_size = min(optimisation.batch_size or bridge.batch_size, len(data.pair))
     batch = rows["pair"](np.arange(batch_size))
     labels = labels_of(module, loss, trainable, batch)
-    trainer = engine.Trainer(module, loss, labels, optax.adam(optimisation.learning_rate))
+    steps = epochs * -(-len(data.pair) // batch_size)
+    trainer = engine.Trainer(module, loss, labels, optimizer(optimisation.optimizer, steps))
     program, seconds = step_program(trainer, batch), EpochSeconds()
     with checkpoints(folder, data, {**about, "seed": seed, "what": what}) as kept:
         curve = fit(

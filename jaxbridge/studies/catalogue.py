@@ -23,6 +23,7 @@ SNRS_DB = (20.0, 10.0, 0.0, -10.0)
 LOGIT_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 UNPAIRED = (0.1, 0.25, 0.5, 0.75, 0.9)
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+SCHEDULES = ("constant", "cosine")
 _PLACES = ("first", "middle", "last")
 
 
@@ -224,8 +225,7 @@ def _unpaired(setup: Setup, compared: Sequence[Method]) -> Study:
 
 
 def _learning_rate(setup: Setup, compared: Sequence[Method]) -> Study:
-    if fixed := [m.name for m in compared if _training(m, setup, "learning_rate") is None]:
-        raise InputError(f"{', '.join(fixed)}: not trained by gradients, or with labels; leave it out.")
+    _check_trained(compared, setup)
     variations = [
         Variation(
             f"{m.name}, rate {rate:g}", _trained_otherwise(m, setup, learning_rate=rate),
@@ -238,6 +238,26 @@ def _learning_rate(setup: Setup, compared: Sequence[Method]) -> Study:
         [Axis("learning rate", scale="log")],
         notes=["For choosing rates: on other seeds than those of a comparison."],
     )
+
+
+def _schedule(setup: Setup, compared: Sequence[Method]) -> Study:
+    _check_trained(compared, setup)
+    variations = [
+        Variation(
+            f"{m.name}, {schedule}", _trained_otherwise(m, setup, schedule=schedule),
+            values={"schedule": schedule}, group=m.name,
+        )
+        for m in compared for schedule in SCHEDULES
+    ]
+    return Study(
+        "schedule", "Learning rate constant, or falling to zero", variations,
+        [Axis("schedule", scale="category")],
+    )
+
+
+def _check_trained(compared: Sequence[Method], setup: Setup) -> None:
+    if fixed := [m.name for m in compared if _training(m, setup, "learning_rate") is None]:
+        raise InputError(f"{', '.join(fixed)}: not trained by gradients, or with labels; leave it out.")
 
 
 def _over(
@@ -283,14 +303,15 @@ def _trained_otherwise(method: Method, setup: Setup, **changes: Any) -> Method:
 
 _OF_METHODS = (
     "methods", "pairs", "misalignment", "noise", "encoder_size", "unpaired", "learning_rate",
+    "schedule",
 )
 _COMPARED = {
     "methods": methods.available(),
-    "learning_rate": ("bridge", "KD", "KD-Contrast"),
+    "learning_rate": ("bridge", "KD", "KD-Contrast"), "schedule": ("bridge", "KD"),
 }
 _STUDIES: dict[str, Callable[..., Study]] = {
     "methods": _methods, "positions": _positions, "rank_prototypes": _rank_prototypes,
     "prototypes": _prototypes, "loss": _loss, "logits": _logits, "local_epochs": _local_epochs,
     "pairs": _pairs, "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
-    "unpaired": _unpaired, "learning_rate": _learning_rate,
+    "unpaired": _unpaired, "learning_rate": _learning_rate, "schedule": _schedule,
 }

@@ -21,6 +21,7 @@ from jaxbridge.training.bridging import BridgeSettings, train_model
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.engine import Batch, Loss
 from jaxbridge.training.fitting import Epoch, EpochReport
+from jaxbridge.training.optimizers import rate_of
 from jaxbridge.training.sources import Source
 from model_ports.errors import InputError
 
@@ -33,13 +34,12 @@ VARIED = (
 def joinable(settings: BridgeSettings) -> BridgeSettings | None:
     """Returns what bridges of one grid have in common; None for one that must train alone.
 
-    Alone trains what stops or is chosen by its own validation loss, clips by its own norm, follows a
-    schedule, has local epochs, or moves more than the bridge.
+    Alone trains what stops or is chosen by its own validation loss, clips by its own norm, has local
+    epochs, or moves more than the bridge.
     """
     alone = (
         settings.trainable != "bridge" or settings.keep != "last" or settings.patience is not None
-        or settings.clip_norm is not None or settings.schedule != "constant"
-        or settings.warmup_steps or settings.weight_decay or settings.local_epochs
+        or settings.clip_norm is not None or settings.weight_decay or settings.local_epochs
     )
     if alone:
         return None
@@ -99,7 +99,7 @@ class BridgeGrid(nnx.Module):
 def train_grid(
     models: Sequence[BridgedModel], settings: Sequence[BridgeSettings],
     pairs: Callable[[engine.Trainer], Source] | Batch,
-    val: Callable[[engine.Trainer], Source] | Batch, *, seed: int, what: str,
+    val: Callable[[engine.Trainer], Source] | Batch, *, seed: int, num_pairs: int, what: str,
     checkpoints: TrainingCheckpoints | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> tuple[list[BridgedModel], list[Epoch]]:
@@ -108,8 +108,8 @@ def train_grid(
     Args:
         models: with the bridges as they start, at one position between the same encoders.
         settings: of each; they differ in `VARIED` alone.
-        pairs, val, seed, what, checkpoints, on_epoch: see `train_bridge`; losses that are told are
-            means over the bridges.
+        pairs, val, seed, num_pairs, what, checkpoints, on_epoch: see `train_bridge`; losses that are
+            told are means over the bridges.
 
     Returns:
         The trained models, and the curve of the mean loss.
@@ -125,10 +125,9 @@ def train_grid(
     first = models[0]
     grid = BridgeGrid([model.bridge for model in models])
     module = Suffix(grid, first.old, first.head, first.position.l)
-    rates = jnp.asarray([one.learning_rate for one in settings])
     trainer = engine.Trainer(
         module, _loss(settings), engine.labels(module, lambda path: path.startswith("bridge.")),
-        optax.chain(optax.scale_by_adam(), _scaled_by(-rates)),
+        _optimizer(settings, shared[0].num_steps(num_pairs)),
     )
     curve = train_model(
         trainer, pairs, val, shared[0], seed=seed, what=what, checkpoints=checkpoints,
@@ -162,6 +161,16 @@ def _loss(settings: Sequence[BridgeSettings]) -> Loss:
         return values + jax.lax.stop_gradient(told - values), jnp.ones_like(values)
 
     return loss
+
+
+def _optimizer(settings: Sequence[BridgeSettings], steps: int) -> optax.GradientTransformation:
+    """Adam at each bridge's own rate, times the course that their schedule gives all of them."""
+    rates = jnp.asarray([one.learning_rate for one in settings])
+    course = rate_of(dataclasses.replace(settings[0].optimizer, learning_rate=1.0), steps)
+    parts = [optax.scale_by_adam(), _scaled_by(-rates)]
+    if callable(course):
+        parts.append(optax.scale_by_schedule(course))
+    return optax.chain(*parts)
 
 
 def _scaled_by(rates: jax.Array) -> optax.GradientTransformation:

@@ -103,6 +103,10 @@ class BridgeSettings:
             patience=None, schedule="constant", warmup_steps=0,
         )
 
+    def num_steps(self, num_pairs: int) -> int:
+        """Returns the steps of a run over that many pair windows, local epochs left out."""
+        return -(-num_pairs // max(1, self.batch_size)) * self.epochs
+
     @property
     def optimizer(self) -> OptimizerSettings:
         return OptimizerSettings(
@@ -222,8 +226,7 @@ def train_bridge(
         Preempted: see `fit`.
     """
     model = BridgedModel(new, old, bridge, head, position, pool=settings.pool)
-    steps = -(-num_pairs // max(1, settings.batch_size)) * settings.epochs
-    trainer = bridge_trainer(model, settings, steps=steps)
+    trainer = bridge_trainer(model, settings, steps=settings.num_steps(num_pairs))
     curve = train_model(
         trainer, pairs, val, settings, seed=seed, what=what, checkpoints=checkpoints,
         on_epoch=on_epoch,

@@ -55,7 +55,7 @@ def optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransfor
     parts = []
     if settings.clip_norm is not None:
         parts.append(optax.clip_by_global_norm(settings.clip_norm))
-    rate = _rate(settings, steps)
+    rate = rate_of(settings, steps)
     if settings.weight_decay:
         parts.append(optax.adamw(rate, weight_decay=settings.weight_decay))
     else:
@@ -63,7 +63,8 @@ def optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransfor
     return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
 
-def _rate(settings: OptimizerSettings, steps: int) -> optax.ScalarOrSchedule:
+def rate_of(settings: OptimizerSettings, steps: int) -> optax.ScalarOrSchedule:
+    """Returns the learning rate over a run of that many steps; a number where it never changes."""
     peak, warmup = settings.learning_rate, settings.warmup_steps
     if settings.schedule == "constant" and not warmup:
         return peak  # a number keeps the optimizer state free of a second step count

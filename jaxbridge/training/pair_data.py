@@ -192,8 +192,8 @@ class PairData:
         """Trains bridges on the pairs in one compiled step; see `train`, `bridge_grid.train_grid`."""
         pair, val = self._sources(models[0], settings[0], None)
         return train_grid(
-            models, settings, pair, val, seed=seed, what=what, checkpoints=checkpoints,
-            on_epoch=on_epoch,
+            models, settings, pair, val, seed=seed, num_pairs=len(self.pair), what=what,
+            checkpoints=checkpoints, on_epoch=on_epoch,
         )
 
     def _sources(

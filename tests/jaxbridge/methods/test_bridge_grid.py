@@ -52,7 +52,9 @@ def test_a_grid_of_unlike_sizes_holds_the_same_bridges(layout):
     ),
     [_bridge("a", location="bridge_output"),
      _bridge("b", location="bridge_output", loss="l1", logit_weight=0.5)],
-], ids=["last layer", "bridge output"])
+    [_bridge("a", schedule="cosine", warmup_steps=2, location="bridge_output"),
+     _bridge("b", schedule="cosine", warmup_steps=2, location="bridge_output", learning_rate=0.05)],
+], ids=["last layer", "bridge output", "falling rate"])
 def test_together_as_alone(data, bridges):
     assert grids(bridges, data) == [list(range(len(bridges)))]
     test = data.windows.indices("test")
@@ -75,11 +77,12 @@ def test_only_alike_bridges_train_together(data):
         _bridge("a"), methods.method("Procrustes"), _bridge("b", rank=3),
         methods.method("head-only bridge"),
         _bridge("c", epochs=5), _bridge("d", keep="best"), _bridge("e", epochs=5),
-        _bridge("f", clip_norm=1.0), _bridge("g", location="bridge_output"),
+        _bridge("f", clip_norm=1.0), _bridge("i", schedule="cosine"),
+        _bridge("g", location="bridge_output"),
         Bridge("h", BASE, position=(1, 0)), methods.method("bridge, shuffled pairs"),
     ]
     assert grids(mixed, data) == [[0, 2], [4, 6]]
     with pytest.raises(InputError, match="may differ in rank"):
         fit_grid([mixed[0], mixed[4]], data, 0)
     with pytest.raises(InputError, match="one position"):
-        fit_grid([mixed[0], mixed[9]], data, 0)
+        fit_grid([mixed[0], mixed[10]], data, 0)

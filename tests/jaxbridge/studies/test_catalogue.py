@@ -21,6 +21,7 @@ _SOME = {
     "pairs": ["Procrustes", "bridge, 20 %"], "misalignment": ["Procrustes, 0"],
     "noise": ["Procrustes, 10", "Procrustes, 0"], "encoder_size": ["Procrustes"],
     "unpaired": ["Procrustes, 25 %", "Procrustes, 0 %"], "learning_rate": ["bridge, rate 0.01"],
+    "schedule": ["bridge, cosine"],
 }
 
 
@@ -83,6 +84,9 @@ def test_what_a_study_varies_is_in_its_settings():
     for v in rates:
         trained = v.method.settings if isinstance(v.method, Bridge) else v.method.optimisation
         assert trained.learning_rate == v.values["learning rate"]
+    for v in catalogue.study("schedule", setup, ["bridge", "KD"]).variations:
+        trained = v.method.settings if isinstance(v.method, Bridge) else v.method.optimisation
+        assert trained.schedule == v.values["schedule"]
     grid = catalogue.study("rank_prototypes", setup)
     for v in grid.variations:
         assert (v.method.settings.rank, v.method.settings.num_prototypes) == (
@@ -117,6 +121,8 @@ def test_refusals():
         catalogue.study("loss", setup, ["KD"])
     with pytest.raises(InputError, match="Procrustes: not trained by gradients"):
         catalogue.study("learning_rate", setup, ["KD", "Procrustes"])
+    with pytest.raises(InputError, match="oracle: not trained by gradients, or with labels"):
+        catalogue.study("schedule", setup, ["oracle", "bridge"])
     with pytest.raises(InputError, match="no method 'magic'"):
         catalogue.study("noise", setup, ["magic"])
     with pytest.raises(InputError, match="no sizes"):
