@@ -58,8 +58,8 @@ def probe_inputs(
 def write_encoder_features(path: pathlib.Path) -> None:
     """Writes what a user probes: token means of an encoder, here with random weights.
 
-    All 12 layers of 256 features of a small HuBERT-ECG on 2,000 simulated ECG windows of 84 people,
-    at rest or under load.
+    All 12 layers of 768 features of HuBERT-ECG base on 2,000 simulated ECG windows of 84 people, at
+    rest or under load.
     """
     from flax import nnx
 
@@ -72,10 +72,7 @@ def write_encoder_features(path: pathlib.Path) -> None:
     batches = [people.windows(recording) for recording in people.recordings]
     given = np.concatenate([batch.labels for batch in batches])[:2000]
     ecg = np.concatenate([batch.arrays["ecg"] for batch in batches])[:2000]
-    encoder = mp.create(
-        "hubert_ecg_small", rngs=nnx.Rngs(0), depth=12, features=256, num_heads=4,
-        mlp_features=1024, conv_channels=(256,) * 5, position_kernel=32, position_groups=4,
-    )
+    encoder = mp.create("hubert_ecg_base", rngs=nnx.Rngs(0))
     store = ensure_features(
         path.parent / "store", encoder,
         ArrayWindows({"ecg": ecg}, given, np.full(2000, "pair"), simulation.CLASSES), "ecg",
