@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import metrics
 
 from model_ports.errors import InputError
 
@@ -20,6 +19,9 @@ def evaluate(labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]
     Raises:
         InputError: no windows, or a class that no label has (balanced accuracy needs each).
     """
+    # Two seconds to import: a script with a wrong flag need not wait for it.
+    from sklearn import metrics
+
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if not labels.size:
         raise InputError("there are no windows to evaluate; check the split.")

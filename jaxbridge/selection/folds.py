@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from model_ports.errors import InputError
 
@@ -45,6 +44,9 @@ def stratified_folds(
         InputError: fewer than 2 folds, a class with fewer windows than folds, or fewer subjects
             than folds.
     """
+    # Two seconds to import: a script with a wrong flag need not wait for it.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     labels = np.asarray(labels)
     if num_folds < 2:
         raise InputError(f"num_folds is {num_folds}; at least 2 are needed")

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
 
 
 def macro_f1(layers: Sequence[ArrayLike], labels: ArrayLike, test_folds: ArrayLike) -> np.ndarray:
@@ -26,6 +24,10 @@ def macro_f1(layers: Sequence[ArrayLike], labels: ArrayLike, test_folds: ArrayLi
     Returns:
         (layers, folds) float64.
     """
+    # Two seconds to import: a script with a wrong flag need not wait for it.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+
     splits = [(np.flatnonzero(~test), np.flatnonzero(test)) for test in np.asarray(test_folds)]
     model = LogisticRegression(max_iter=1000, random_state=0)
     return np.stack(
