@@ -28,6 +28,7 @@ _RERUN = flags.DEFINE_list("rerun", [], "Stages to run again: teacher, head.")
 
 def main() -> None:
     apply_preset()
+    settings(0)  # flags that do not fit each other are refused before any windows are made
     out, results = pathlib.Path(_OUT.value), []
     for seed in parsed_seeds():
         print(f"--- seed {seed}")

@@ -28,7 +28,9 @@ _CRITERION = flags.DEFINE_enum(
     "criterion", "macro_f1", ["macro_f1", "balanced_accuracy", "log_loss"],
     "What the new layers are ranked by.",
 )
-_RESAMPLES = flags.DEFINE_integer("resamples", 1000, "Draws of the bootstrap over subjects.")
+_RESAMPLES = flags.DEFINE_integer(
+    "resamples", 1000, "Draws of the bootstrap over subjects.", lower_bound=1
+)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ def main() -> None:
     apply_preset()
     if HEAD.value is None:
         raise InputError("--head is not given: fit one with launch.fit_head, and name its folder.")
+    settings(0)  # flags that do not fit each other are refused before any windows are made
     for seed in parsed_seeds():
         folder = pathlib.Path(_OUT.value) / f"seed_{seed}"
         store = windows(folder, seed)

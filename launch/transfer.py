@@ -23,10 +23,14 @@ from launch.script import run
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)
 _RERUN = flags.DEFINE_list("rerun", [], f"Stages to run again: {', '.join(STAGES)}.")
+flags.register_validator(
+    "rerun", lambda names: set(names) <= set(STAGES), f"the stages are {', '.join(STAGES)}."
+)
 
 
 def main() -> None:
     apply_preset()
+    settings(0)  # flags that do not fit each other are refused before any windows are made
 
     def one(seed: int, folder: pathlib.Path):
         store = windows(folder, seed)

@@ -1,12 +1,12 @@
 """Flags of scripts that train a bridge: where it sits, and a head that was fitted before."""
 
 import pathlib
+import re
 
 from absl import flags
 
 import model_ports as mp
 from jaxbridge.saved_head import SavedHead, load_head
-from model_ports.errors import InputError
 
 POSITION = flags.DEFINE_string(
     "position", "scan", "'scan', or m,l: new layer output m into old layer input l (or 'head')."
@@ -15,19 +15,18 @@ HEAD = flags.DEFINE_string(
     "head", None, "Folder of a head that launch.fit_head saved, in place of fitting one; {seed} in it "
     "stands for the seed."
 )
+flags.register_validator(
+    "position", lambda text: re.fullmatch(r"scan|\d+, *(\d+|head)", text) is not None,
+    "give 'scan', or two layer numbers such as 7,2, or 7,head.",
+)
 
 
 def position(old: mp.Encoder) -> tuple[int, int] | None:
-    """Returns (m, l), None for a scan; anything else is an `InputError`."""
+    """Returns (m, l), None for a scan."""
     if POSITION.value == "scan":
         return None
-    m, _, l = POSITION.value.partition(",")  # noqa: E741
-    try:
-        return int(m), old.num_layers if l.strip() == "head" else int(l)
-    except ValueError:
-        raise InputError(
-            f"--position={POSITION.value}: give 'scan', or two layer numbers such as 7,2, or 7,head."
-        ) from None
+    m, l = POSITION.value.split(",")  # noqa: E741
+    return int(m), old.num_layers if l.strip() == "head" else int(l)
 
 
 def given_head(old: mp.Encoder, seed: int) -> SavedHead | None:

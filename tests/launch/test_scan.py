@@ -74,7 +74,7 @@ def test_transfer_goes_on_in_the_scans_folder_and_chooses_the_same(scanned, flag
 
 @pytest.mark.parametrize(
     ("extra", "message"),
-    [(["--resamples=0"], "resamples is 0"), (["--criterion=best"], "criterion"),
+    [(["--resamples=0"], "--resamples=0"), (["--criterion=best"], "criterion"),
      (["--position=1,1"], "position")],
 )
 def test_bad_flags(flags, scanned, extra, message):

@@ -71,6 +71,9 @@ def test_transfer_runs_full_size_encoders_end_to_end(store, tmp_path):
     (("--epochs=many",), "epochs"),
     (("--optimizer=sgd",), "optimizer"),
     (("--bridge_layout=sideways",), "bridge_layout"),
+    (("--position=7",), "give 'scan', or two layer numbers"),
+    (("--rerun=bridges",), "the stages are teacher, features"),
+    (("--local_epochs=-1", "--data=/nowhere"), "local_epochs is -1"),
     (("run1",), "unexpected argument 'run1'"),
 ])
 def test_bad_flags_exit_with_2_and_one_message(tmp_path, flags, message):
@@ -88,13 +91,10 @@ def test_missing_required_flag():
 
 
 @pytest.mark.parametrize(("flags", "message"), [
-    (["--position=7"], "give 'scan', or two layer numbers"),
     (["--position=9,2"], "the new encoder has layers 0 to 7"),
     (["--old=labrum"], "there is no encoder 'labrum'"),
     (["--old_weights=/nowhere"], "/nowhere"),
     (["--new_modality=emg"], "no modality 'emg'"),
-    (["--rerun=bridges"], "no stage bridges"),
-    (["--local_epochs=-1"], "local_epochs is -1"),
     (["--old_representation=waveform"], "takes signals; only pictures have to be drawn"),
 ])
 def test_flags_that_do_not_fit_the_windows(store, tmp_path, flags, message):
