@@ -59,6 +59,10 @@ _LARGEST = flags.DEFINE_integer(
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Alternations per row, at most.", lower_bound=1)
+_LONGEST_CALL = flags.DEFINE_float(
+    "longest_call_s", encoders.Settings.longest_call_s,
+    "encoders: a batch that would take longer is shrunk.", lower_bound=0.0,
+)
 _SCALE = flags.DEFINE_float("scale", 1.0, "prepare: factor on the simulated minutes.")
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU cores of each process.", lower_bound=1)
 
@@ -74,7 +78,7 @@ def main() -> None:
     if _WHAT.value == "encoders":
         measured, settings = encoders, encoders.Settings(
             models=_models(), batches=_batches(), reference=_reference(), dtype=_DTYPE.value,
-            rounds=_REPEATS.value, threads=_THREADS.value,
+            rounds=_REPEATS.value, longest_call_s=_LONGEST_CALL.value, threads=_THREADS.value,
         )
     elif _WHAT.value == "billion":
         from launch.benchmarks import billion  # the others leave JAX to their workers
