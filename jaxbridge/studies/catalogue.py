@@ -24,6 +24,7 @@ LOGIT_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 UNPAIRED = (0.1, 0.25, 0.5, 0.75, 0.9)
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 SCHEDULES = ("constant", "cosine")
+EPOCH_SHARES = (1, 2, 4, 8)
 _PLACES = ("first", "middle", "last")
 
 
@@ -133,18 +134,16 @@ def _loss(setup: Setup) -> Study:
     )
 
 
-def _local_epochs(setup: Setup) -> Study:
-    base, variations = setup.settings.bridge, []
-    for epochs in sorted({max(1, base.epochs // share) for share in (1, 2, 4, 8)}, reverse=True):
-        for local in sorted({0, base.epochs - epochs}):
-            variations.append(_bridge(
-                f"{epochs} epochs" + (f" after {local} local ones" if local else ""),
-                dataclasses.replace(base, epochs=epochs, local_epochs=local),
-                {"epochs": epochs}, "local epochs first" if local else "none before",
-            ))
+def _epochs(setup: Setup) -> Study:
+    base = setup.settings.bridge
+    counts = sorted({max(1, base.epochs // share) for share in EPOCH_SHARES}, reverse=True)
+    variations = [
+        _bridge(f"{count} epochs", dataclasses.replace(base, epochs=count), {"epochs": count})
+        for count in counts
+    ]
     return Study(
-        "local_epochs", "Aligning at the bridge's output first, at the last layer later", variations,
-        [Axis("epochs", scale="log")], baselines=[variations[0].name],
+        "epochs", "How long the bridge trains", variations, [Axis("epochs", scale="log")],
+        baselines=[variations[0].name],
     )
 
 
@@ -311,7 +310,7 @@ _COMPARED = {
 }
 _STUDIES: dict[str, Callable[..., Study]] = {
     "methods": _methods, "positions": _positions, "rank_prototypes": _rank_prototypes,
-    "prototypes": _prototypes, "loss": _loss, "logits": _logits, "local_epochs": _local_epochs,
+    "prototypes": _prototypes, "loss": _loss, "logits": _logits, "epochs": _epochs,
     "pairs": _pairs, "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
     "unpaired": _unpaired, "learning_rate": _learning_rate, "schedule": _schedule,
 }

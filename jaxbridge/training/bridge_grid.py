@@ -34,12 +34,12 @@ VARIED = (
 def joinable(settings: BridgeSettings) -> BridgeSettings | None:
     """Returns what bridges of one grid have in common; None for one that must train alone.
 
-    Alone trains what stops or is chosen by its own validation loss, clips by its own norm, has local
-    epochs, or moves more than the bridge.
+    Alone trains what stops or is chosen by its own validation loss, clips by its own norm, decays its
+    weights, or moves more than the bridge.
     """
     alone = (
         settings.trainable != "bridge" or settings.keep != "last" or settings.patience is not None
-        or settings.clip_norm is not None or settings.weight_decay or settings.local_epochs
+        or settings.clip_norm is not None or settings.weight_decay
     )
     if alone:
         return None

@@ -42,8 +42,6 @@ class BridgeSettings:
             "low_rank".
         learning_rate, schedule, warmup_steps, clip_norm, weight_decay: see `OptimizerSettings`.
         epochs: passes over the pair windows.
-        local_epochs: passes before these in which the bridge alone is aligned at its own output,
-            running no old layer: most of the way for a small part of the time.
         batch_size: windows per step.
         keep: "last" state (paper), or the one of the "best" validation loss.
         patience: stop after so many epochs without a lower validation loss; None for never.
@@ -66,7 +64,6 @@ class BridgeSettings:
     clip_norm: float | None = None
     weight_decay: float = 0.0
     epochs: int = 50
-    local_epochs: int = 0
     batch_size: int = 16
     keep: Literal["last", "best"] = "last"
     patience: int | None = None
@@ -77,11 +74,6 @@ class BridgeSettings:
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}; use {' or '.join(known)}.")
         trainable.preset(self.trainable)
-        if self.local_epochs < 0 or (self.local_epochs and self.location != "last_layer"):
-            raise InputError(
-                f"local_epochs is {self.local_epochs}; give 0 or more, and only with "
-                "location='last_layer', for which they prepare."
-            )
         if self.trainable == "bridge_and_head" and not self.logit_weight:
             raise InputError(
                 "trainable='bridge_and_head' needs logit_weight > 0: the alignment loss does not "
@@ -93,18 +85,8 @@ class BridgeSettings:
     def alignment(self) -> AlignmentSettings:
         return AlignmentSettings(self.loss, self.location, self.temperature, self.logit_weight)
 
-    @property
-    def local(self) -> "BridgeSettings":
-        """Settings of the local epochs."""
-        alone = self.trainable in ("bridge", "prototypes", "low_rank")
-        return dataclasses.replace(
-            self, location="bridge_output", epochs=self.local_epochs, local_epochs=0,
-            logit_weight=0.0, trainable=self.trainable if alone else "bridge", keep="last",
-            patience=None, schedule="constant", warmup_steps=0,
-        )
-
     def num_steps(self, num_pairs: int) -> int:
-        """Returns the steps of a run over that many pair windows, local epochs left out."""
+        """Returns the steps of a run over that many pair windows."""
         return -(-num_pairs // max(1, self.batch_size)) * self.epochs
 
     @property

@@ -172,11 +172,6 @@ class PairData:
         Raises:
             InputError: features of another pooling, or see `train_bridge`.
         """
-        # A checkpoint is from after the local epochs.
-        if settings.local_epochs and (checkpoints is None or checkpoints.latest() is None):
-            model, _ = self.train(
-                model, settings.local, seed=seed, order=order, what=f"{what}, locally"
-            )
         pair, val = self._sources(model, settings, order)
         return train_bridge(
             self.new, model.old, model.head, model.bridge, model.position, pair, val, settings,

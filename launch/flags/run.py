@@ -76,10 +76,6 @@ _LAYOUT = flags.DEFINE_enum(
 )
 _LR = flags.DEFINE_float("lr", _BRIDGE.learning_rate, "Learning rate of the bridge.")
 _EPOCHS = flags.DEFINE_integer("epochs", _BRIDGE.epochs, "Epochs of the bridge.")
-_LOCAL_EPOCHS = flags.DEFINE_integer(
-    "local_epochs", _BRIDGE.local_epochs,
-    "Epochs before these at the bridge's own output: no old layer runs, each is nearly free."
-)
 _BATCH = flags.DEFINE_integer("batch_size", _BRIDGE.batch_size, "Windows per bridge step.")
 _REAL = flags.DEFINE_enum(
     "prototypes_from", _BRIDGE.prototypes, ["random", "real"],
@@ -196,7 +192,7 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         head=_head(),
         bridge=dataclasses.replace(
             _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
-            learning_rate=_LR.value, epochs=_EPOCHS.value, local_epochs=_LOCAL_EPOCHS.value,
+            learning_rate=_LR.value, epochs=_EPOCHS.value,
             batch_size=_BATCH.value, prototypes=_REAL.value, pool=_POOL.value, loss=_LOSS.value,
             location=_LOCATION.value, temperature=_TEMPERATURE.value, logit_weight=_LOGITS.value,
             trainable=_TRAINABLE.value, schedule=_SCHEDULE.value, warmup_steps=_WARMUP.value,

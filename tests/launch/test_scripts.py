@@ -73,7 +73,7 @@ def test_transfer_runs_full_size_encoders_end_to_end(store, tmp_path):
     (("--bridge_layout=sideways",), "bridge_layout"),
     (("--position=7",), "give 'scan', or two layer numbers"),
     (("--rerun=bridges",), "the stages are teacher, features"),
-    (("--local_epochs=-1", "--data=/nowhere"), "local_epochs is -1"),
+    (("--clip_norm=-1", "--data=/nowhere"), "clip_norm is -1.0"),
     (("run1",), "unexpected argument 'run1'"),
 ])
 def test_bad_flags_exit_with_2_and_one_message(tmp_path, flags, message):

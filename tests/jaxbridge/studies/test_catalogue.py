@@ -17,7 +17,7 @@ from tests.jaxbridge.studies import toy_setup
 _SOME = {
     "methods": ["linear", "random"], "positions": ["two-stage", "first to last"],
     "rank_prototypes": ["rank 2, 5 "], "prototypes": ["real"], "loss": ["mse, bridge"],
-    "logits": ["weight 10"], "local_epochs": ["1 epochs after"],
+    "logits": ["weight 10"], "epochs": ["1 epochs"],
     "pairs": ["Procrustes", "bridge, 20 %"], "misalignment": ["Procrustes, 0"],
     "noise": ["Procrustes, 10", "Procrustes, 0"], "encoder_size": ["Procrustes"],
     "unpaired": ["Procrustes, 25 %", "Procrustes, 0 %"], "learning_rate": ["bridge, rate 0.01"],
@@ -93,9 +93,8 @@ def test_what_a_study_varies_is_in_its_settings():
             v.values["rank"], v.values["prototypes"]
         )
     assert len({v.group for v in grid.variations}) == len(catalogue.PROTOTYPES)
-    for v in catalogue.study("local_epochs", _of_40_epochs()).variations:
-        assert v.method.settings.epochs == v.values["epochs"]
-        assert v.method.settings.local_epochs in (0, 40 - v.values["epochs"])
+    of_40 = [v.method.settings.epochs for v in catalogue.study("epochs", _of_40_epochs()).variations]
+    assert of_40 == [40, 20, 10, 5]
     for v in catalogue.study("loss", setup).variations:
         assert v.method.settings.location == v.values["location"].replace(" ", "_")
         assert v.method.settings.loss == v.values["loss"]

@@ -175,9 +175,9 @@ def test_clipping_is_over_trained_leaves_alone():
 ])
 def test_schedules_after_warm_up(schedule, want):
     settings = OptimizerSettings(1.0, schedule, warmup_steps=2)
-    rate = optimizers._rate(settings, 6)
+    rate = optimizers.rate_of(settings, 6)
     np.testing.assert_allclose([float(rate(i)) for i in range(1, 7)], want, atol=1e-6)
-    end = optimizers._rate(OptimizerSettings(1.0, "cosine"), 4)
+    end = optimizers.rate_of(OptimizerSettings(1.0, "cosine"), 4)
     np.testing.assert_allclose([float(end(i)) for i in (0, 2, 4)], [1, 0.5, 0], atol=1e-6)
 
 
