@@ -180,19 +180,27 @@ def read_json(path: pathlib.Path) -> Any:
     return json.loads(path.read_text())
 
 
-def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows with the same keys as CSV; of several processes the first one does."""
+def write_rows(
+    path: pathlib.Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+) -> None:
+    """Writes rows with the same keys as CSV; of several processes the first one does.
+
+    Args:
+        path: the file.
+        rows: at least one, unless `names` are given.
+        names: the keys; those of the first row if left out.
+    """
     if not hosts.first():
         return
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(names or rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
 def write_curve(path: pathlib.Path, curve: Sequence[Epoch]) -> None:
-    """Writes a training curve as CSV."""
-    write_rows(path, [epoch._asdict() for epoch in curve])
+    """Writes a training curve as CSV; of a bridge in closed form only the header."""
+    write_rows(path, [epoch._asdict() for epoch in curve], Epoch._fields)
 
 
 def read_curve(path: pathlib.Path) -> list[Epoch]:

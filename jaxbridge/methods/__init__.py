@@ -14,7 +14,13 @@ Settings are fields: `dataclasses.replace(methods.method("KD"), name="KD, T = 4"
 """
 
 from jaxbridge.methods.adapters import Adapters
-from jaxbridge.methods.bridge import Bridge, HeadBridge, RandomBridge, ShuffledPairs
+from jaxbridge.methods.bridge import (
+    Bridge,
+    ClosedFormBridge,
+    HeadBridge,
+    RandomBridge,
+    ShuffledPairs,
+)
 from jaxbridge.methods.contrast import Contrast
 from jaxbridge.methods.cost import Cost
 from jaxbridge.methods.distillation import Distillation
@@ -44,6 +50,7 @@ METHODS: dict[str, Method] = {
         Stitching(),
         Procrustes(),
         Coral(),
+        ClosedFormBridge(),
         HeadBridge(),
         RandomBridge(),
         ShuffledPairs(),
@@ -74,13 +81,13 @@ def baselines() -> tuple[str, ...]:
 
     They know what the bridge knows: no labels of the new modality, no signal of the old one later.
     """
-    own = (Bridge.name, HeadBridge.name)
+    own = (Bridge.name, ClosedFormBridge.name, HeadBridge.name)
     return tuple(n for n, m in METHODS.items() if not m.is_control and n not in own)
 
 
 __all__ = [
-    "METHODS", "Adapters", "Bridge", "Contrast", "Coral", "Cost", "Distillation", "Fitted",
-    "FrozenDistillation", "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes",
+    "METHODS", "Adapters", "Bridge", "ClosedFormBridge", "Contrast", "Coral", "Cost", "Distillation",
+    "Fitted", "FrozenDistillation", "HeadBridge", "Method", "Optimisation", "Oracle", "Procrustes",
     "RandomBridge", "ShuffledPairs", "Stitching", "StudyData", "TeacherMethod", "Translation",
     "available", "baselines", "method", "predictions",
 ]

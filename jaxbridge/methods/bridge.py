@@ -45,7 +45,7 @@ class Bridge(Method):
             )
         return Fitted(
             trained, "new", *count_parameters(trained, data.shapes[0], moves),
-            program=self.step(data, model),
+            program=self.step(data, model) if settings.epochs else None,
             train_samples=len(curve) * len(data.pair), curve=curve, epoch_s=seconds.median(),
             details={"position": list(model.position)},
         )
@@ -88,6 +88,24 @@ class HeadBridge(Bridge):
 
     def _position(self, data: StudyData) -> Position:
         return Position(super()._position(data).m, data.teacher.encoder.num_layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedFormBridge(Bridge):
+    """The bridge that best predicts the old layer's input, without a training step.
+
+    Rank, prototypes and position are the bridge's; see `jaxbridge.training.closed_form`.
+    """
+
+    name: str = "bridge, closed form"
+
+    def capture(self, data: StudyData) -> None:
+        del data  # the old layer's input is summed up, not kept
+
+    def settings_for(self, data: StudyData) -> BridgeSettings:
+        return dataclasses.replace(
+            super().settings_for(data), start="ridge", prototypes="random", epochs=0
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,9 @@ from jaxbridge.selection.two_stage import Selection
 
 
 def draw(run: pathlib.Path) -> list[pathlib.Path]:
-    """Writes layer_scan.png (where a scan was made), training_curve.png and confusion.png.
+    """Writes confusion.png, layer_scan.png where there was a scan, and training_curve.png.
+
+    A bridge in closed form has no training curve.
 
     Args:
         run: folder of a finished run.
@@ -21,10 +23,12 @@ def draw(run: pathlib.Path) -> list[pathlib.Path]:
     if (run / "scan").exists():
         selection = Selection.from_dict(read_json(run / "scan" / "selection.json"))
         drawn["layer_scan"] = figures.layer_scan(selection, len(classes))
-    drawn["training_curve"] = figures.training_curve({
+    curves = {
         "bridge": read_curve(run / "bridge" / "curve.csv"),
         "bridge, shuffled pairs": read_curve(run / "controls" / "shuffled_curve.csv"),
-    })
+    }
+    if any(curves.values()):
+        drawn["training_curve"] = figures.training_curve(curves)
     rows = read_json(run / "report" / "metrics.json")
     drawn["confusion"] = figures.confusion(
         [row for row in rows if row["split"] == "test" and row["method"] != "chance"], classes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxbridge import methods
-from jaxbridge.methods import Bridge, Method
+from jaxbridge.methods import Bridge, ClosedFormBridge, Method
 from jaxbridge.studies.changes import Change, Misaligned, Noisy, PairFraction, WrongPartners
 from jaxbridge.studies.placed import FixedPosition, SearchedPosition
 from jaxbridge.studies.setup import Setup
@@ -18,6 +18,13 @@ from model_ports.errors import InputError
 COMPARED = ("bridge", "KD", "Procrustes")
 RANKS, PROTOTYPES = (2, 8, 32), (5, 20, 80)
 FRACTIONS = (1.0, 0.5, 0.2, 0.05)
+# Start of a bridge -> what it changes in the settings.
+STARTS = {
+    "random start": {"start": "random"},
+    "ridge start": {"start": "ridge", "prototypes": "random"},
+    "closed form": {"start": "ridge", "prototypes": "random", "epochs": 0},
+}
+START_FRACTIONS = (1.0, 0.2, 0.05)
 SHIFTS_S = (0.0, 0.25, 0.5, 1.0, 2.0)
 SNRS_DB = (20.0, 10.0, 0.0, -10.0)
 LOGIT_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
@@ -116,6 +123,23 @@ def _prototypes(setup: Setup) -> Study:
     return Study(
         "prototypes", "Initial prototypes: random, or tokens of the old encoder", variations,
         [Axis("prototypes", scale="category")], baselines=["random prototypes"],
+    )
+
+
+def _start(setup: Setup) -> Study:
+    base = setup.settings.bridge
+    variations = [
+        Variation(
+            f"{name}, {100 * f:g} % of pairs",
+            Bridge(f"{name}, {100 * f:g} % of pairs", dataclasses.replace(base, **changes)),
+            PairFraction(f), values={"pairs": 100 * f}, group=name,
+        )
+        for f in START_FRACTIONS for name, changes in STARTS.items()
+    ]
+    return Study(
+        "start", "Where training starts: random values, or a ridge map in closed form", variations,
+        [Axis("pairs", "%", "log")],
+        notes=["Epochs are the same for any number of pairs, so fewer pairs take fewer steps."],
     )
 
 
@@ -285,6 +309,8 @@ def _as_many_steps(method: Method, fraction: float, setup: Setup) -> Method:
 
 def _training(method: Method, setup: Setup, name: str) -> Any:
     """Returns a setting of a method's training; None where it has no training by gradients."""
+    if isinstance(method, ClosedFormBridge):
+        return None
     if isinstance(method, Bridge):
         return getattr(method.settings or setup.settings.bridge, name)
     return getattr(getattr(method, "optimisation", None), name, None)
@@ -310,7 +336,7 @@ _COMPARED = {
 }
 _STUDIES: dict[str, Callable[..., Study]] = {
     "methods": _methods, "positions": _positions, "rank_prototypes": _rank_prototypes,
-    "prototypes": _prototypes, "loss": _loss, "logits": _logits, "epochs": _epochs,
+    "prototypes": _prototypes, "start": _start, "loss": _loss, "logits": _logits, "epochs": _epochs,
     "pairs": _pairs, "misalignment": _misalignment, "noise": _noise, "encoder_size": _encoder_size,
     "unpaired": _unpaired, "learning_rate": _learning_rate, "schedule": _schedule,
 }

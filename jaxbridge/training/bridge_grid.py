@@ -35,11 +35,11 @@ def joinable(settings: BridgeSettings) -> BridgeSettings | None:
     """Returns what bridges of one grid have in common; None for one that must train alone.
 
     Alone trains what stops or is chosen by its own validation loss, clips by its own norm, decays its
-    weights, or moves more than the bridge.
+    weights, or moves more than the bridge; and what does not train at all.
     """
     alone = (
         settings.trainable != "bridge" or settings.keep != "last" or settings.patience is not None
-        or settings.clip_norm is not None or settings.weight_decay
+        or settings.clip_norm is not None or settings.weight_decay or not settings.epochs
     )
     if alone:
         return None

@@ -35,13 +35,15 @@ class BridgeSettings:
         num_prototypes: number of prototypes.
         prototypes: "random" (standard normal), or "real" for tokens of the old encoder at the place
             that the bridge stands in for, drawn from the pair windows.
+        start: "random" (paper; A and the prototypes random, B zero), or "ridge" for the best linear
+            map of this rank in closed form, see `closed_form`: steadier with few pairs.
         pool: how the new encoder's tokens become the bridge's input: "mean", "max" or "cls".
         layout: "paper", or "reinterpret" for the authors' LaBraM layout, see `PrototypeBridge`.
         loss, location, temperature, logit_weight: see `AlignmentSettings`.
         trainable: what moves: "bridge", "bridge_and_head", "bridge_and_old_norms", "prototypes" or
             "low_rank".
         learning_rate, schedule, warmup_steps, clip_norm, weight_decay: see `OptimizerSettings`.
-        epochs: passes over the pair windows.
+        epochs: passes over the pair windows; 0 with start "ridge" alone, which is then the bridge.
         batch_size: windows per step.
         keep: "last" state (paper), or the one of the "best" validation loss.
         patience: stop after so many epochs without a lower validation loss; None for never.
@@ -51,6 +53,7 @@ class BridgeSettings:
     rank: int = 32
     num_prototypes: int = 50
     prototypes: Literal["random", "real"] = "random"
+    start: Literal["random", "ridge"] = "random"
     pool: Pool = "mean"
     layout: Layout = "paper"
     loss: str = "cosine"
@@ -70,9 +73,20 @@ class BridgeSettings:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("prototypes", ("random", "real")), ("keep", ("last", "best"))):
+        choices = {
+            "prototypes": ("random", "real"), "start": ("random", "ridge"), "keep": ("last", "best")
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}; use {' or '.join(known)}.")
+        if self.start == "ridge" and self.prototypes == "real":
+            raise InputError(
+                "start='ridge' brings its own prototypes; leave prototypes at 'random'."
+            )
+        if self.epochs < 0 or (self.epochs == 0 and self.start == "random"):
+            raise InputError(
+                f"epochs is {self.epochs}; it must be at least 1, or 0 with start='ridge'."
+            )
         trainable.preset(self.trainable)
         if self.trainable == "bridge_and_head" and not self.logit_weight:
             raise InputError(

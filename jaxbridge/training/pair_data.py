@@ -2,19 +2,21 @@
 
 import collections
 import dataclasses
+import logging
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from jaxbridge.bridged_model import BridgedModel, Position
 from jaxbridge.features.store import FeatureStore
-from jaxbridge.features.sweep import Read
+from jaxbridge.features.sweep import Read, batches
 from jaxbridge.teacher import Teacher
 from jaxbridge.training.bridge_grid import train_grid
 from jaxbridge.training.bridging import BridgeSettings, new_bridge, target_kind, train_bridge
 from jaxbridge.training.checkpoints import TrainingCheckpoints
+from jaxbridge.training.closed_form import closed_form
 from jaxbridge.training.engine import Batch, Rows, Trainer
 from jaxbridge.training.fitting import Epoch, EpochReport
 from jaxbridge.training.sources import Placed, Source, Streamed
@@ -22,6 +24,7 @@ from jaxbridge.training.target_cache import CacheSettings, TargetKind, Targets, 
 from model_ports import Encoder
 from model_ports.errors import InputError
 
+_log = logging.getLogger("jaxbridge")
 # Kinds of targets kept at a time: the last layer's, and the input of one layer.
 _KEPT_TARGETS = 2
 
@@ -159,7 +162,7 @@ class PairData:
         checkpoints: TrainingCheckpoints | None = None,
         on_epoch: Callable[[EpochReport], None] | None = None,
     ) -> tuple[BridgedModel, list[Epoch]]:
-        """Trains a bridge on the pairs.
+        """Trains a bridge on the pairs; with no epochs it stays at its closed-form start.
 
         Args:
             model: from `untrained`.
@@ -172,6 +175,9 @@ class PairData:
         Raises:
             InputError: features of another pooling, or see `train_bridge`.
         """
+        model = self._started(model, settings, order)
+        if not settings.epochs:
+            return model, []
         pair, val = self._sources(model, settings, order)
         return train_bridge(
             self.new, model.old, model.head, model.bridge, model.position, pair, val, settings,
@@ -186,9 +192,36 @@ class PairData:
     ) -> tuple[list[BridgedModel], list[Epoch]]:
         """Trains bridges on the pairs in one compiled step; see `train`, `bridge_grid.train_grid`."""
         pair, val = self._sources(models[0], settings[0], None)
+        models = [
+            self._started(model, one, None) for model, one in zip(models, settings, strict=True)
+        ]
         return train_grid(
             models, settings, pair, val, seed=seed, num_pairs=len(self.pair), what=what,
             checkpoints=checkpoints, on_epoch=on_epoch,
+        )
+
+    def _started(
+        self, model: BridgedModel, settings: BridgeSettings, order: np.ndarray | None
+    ) -> BridgedModel:
+        """Returns the model as its training starts; with "ridge" that depends on the pairs."""
+        if settings.start == "random":
+            return model
+        kind = target_kind(model.old, model.position, "bridge_output")
+        read = self.reader(self.old_modality)
+
+        def tokens(split: str, rows: np.ndarray) -> Iterator[np.ndarray]:
+            return batches(
+                kind, model.old, read, self.indices(split)[rows], batch_size=self.batch_size,
+                what=f"the bridge's start, {split} windows",
+            )
+
+        inputs = self.bridge_inputs(model, settings, order)
+        bridge, penalty = closed_form(
+            model.bridge, {split: batch["pooled"] for split, batch in inputs.items()}, tokens
+        )
+        _log.info("the bridge starts at a ridge map, penalty %g of the features' variance", penalty)
+        return BridgedModel(
+            model.new, model.old, bridge, model.head, model.position, pool=settings.pool
         )
 
     def _sources(

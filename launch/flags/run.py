@@ -81,6 +81,11 @@ _REAL = flags.DEFINE_enum(
     "prototypes_from", _BRIDGE.prototypes, ["random", "real"],
     "Initial prototypes: random, or tokens of the old encoder.",
 )
+_START = flags.DEFINE_enum(
+    "bridge_start", _BRIDGE.start, ["random", "ridge"],
+    "Where the bridge's training starts: at random values, or at a ridge map of its rank, which is "
+    "steadier with few pairs.",
+)
 _POOL = flags.DEFINE_enum(
     "pool", _BRIDGE.pool, POOLS, "How the new encoder's tokens become the bridge's input."
 )
@@ -193,7 +198,8 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         bridge=dataclasses.replace(
             _BRIDGE, rank=_RANK.value, num_prototypes=_PROTOTYPES.value, layout=_LAYOUT.value,
             learning_rate=_LR.value, epochs=_EPOCHS.value,
-            batch_size=_BATCH.value, prototypes=_REAL.value, pool=_POOL.value, loss=_LOSS.value,
+            batch_size=_BATCH.value, prototypes=_REAL.value, start=_START.value,
+            pool=_POOL.value, loss=_LOSS.value,
             location=_LOCATION.value, temperature=_TEMPERATURE.value, logit_weight=_LOGITS.value,
             trainable=_TRAINABLE.value, schedule=_SCHEDULE.value, warmup_steps=_WARMUP.value,
             clip_norm=_CLIP.value, weight_decay=_DECAY.value, keep=_KEEP.value,

@@ -33,7 +33,8 @@ def main() -> None:
         "eeg", "ecg",
         head=HeadSettings(epochs=4, learning_rate=1e-2, batch_size=8),
         bridge=BridgeSettings(
-            rank=4, num_prototypes=6, epochs=_EPOCHS.value, batch_size=8, learning_rate=1e-2
+            rank=4, num_prototypes=6, start="ridge", epochs=_EPOCHS.value, batch_size=8,
+            learning_rate=1e-2,
         ),
         # Of several processes each writes its share of the targets and reads the others'.
         cache=CacheSettings("disk" if jax.process_count() > 1 else "device"),

@@ -105,7 +105,10 @@ def read_run(run: pathlib.Path) -> RunContents:
         command=(_json(run.parent / "command.json") or {}).get("command"),
         selection=None if selection is None else Selection.from_dict(selection),
         curves={
-            stage: {name: read_curve(path) for name, path in files.items() if path.exists()}
+            stage: {
+                name: curve for name, path in files.items()
+                if path.exists() and (curve := read_curve(path))
+            }
             for stage, files in curves.items()
         },
         metrics=_json(run / "report" / "metrics.json") or [],

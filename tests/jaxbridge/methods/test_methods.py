@@ -10,6 +10,8 @@ from flax import nnx
 
 from jaxbridge import BridgeSettings, methods, transfer
 from jaxbridge.methods import Bridge, Fitted, StudyData
+from jaxbridge.report import run_page
+from jaxbridge.report.pictures import draw
 from jaxbridge.statistics.comparison import against_best
 from jaxbridge.statistics.tidy import run_rows, write_table
 from jaxbridge.training.sources import Placed
@@ -20,7 +22,8 @@ from tests.jaxbridge.methods import toy_study
 # Of the others nothing more is promised than a result.
 _MUST_WORK = (
     "teacher", "bridge", "KD", "KD, frozen encoder", "KD-Contrast", "LoRA", "signal translation",
-    "linear stitching", "Procrustes", "head-only bridge", "oracle", "oracle, unfrozen",
+    "linear stitching", "Procrustes", "bridge, closed form", "head-only bridge", "oracle",
+    "oracle, unfrozen",
 )
 _UNTRAINED = ("teacher", "random bridge")
 _CLOSED_FORM = ("linear stitching", "Procrustes", "CORAL")
@@ -103,6 +106,34 @@ def test_the_bridge_and_its_controls_are_those_of_transfer(study):
             labels = study.windows.labels[study.test]
             assert row["accuracy"] == np.mean(predicted == labels), row["method"]
             assert row["trainable_parameters"] == fitted.trainable_parameters
+
+
+def test_a_bridge_in_closed_form_is_a_transfer_without_epochs(study, tmp_path):
+    bridge = dataclasses.replace(toy_study.SETTINGS.bridge, start="ridge", epochs=0)
+    settings = dataclasses.replace(toy_study.SETTINGS, bridge=bridge)
+    result = transfer(study.windows, *toy_study.encoders(), settings, out=tmp_path / "run")
+    np.testing.assert_allclose(
+        result.model(study.windows.read("new", study.test)),
+        study.fitted("bridge, closed form").logits(study.data, study.test), rtol=1e-5, atol=1e-5,
+    )
+    # its control is solved on the shuffled pairs, too
+    right = {row["method"]: row["accuracy"] for row in result.metrics if row["split"] == "test"}
+    assert right["bridge"] >= 0.9
+    assert right["bridge, shuffled pairs"] < 0.75
+    names = [path.name for path in draw(tmp_path / "run")]
+    assert "confusion.png" in names and "training_curve.png" not in names
+    assert "curve-bridge" not in run_page.write(tmp_path / "run").read_text()
+
+
+def test_training_goes_on_from_the_closed_form(study):
+    """After one small step the loss is that of the closed form still, far below a random start's."""
+    losses = {}
+    for start in ("random", "ridge"):
+        settings = dataclasses.replace(
+            toy_study.SETTINGS.bridge, start=start, epochs=1, learning_rate=1e-6
+        )
+        losses[start] = Bridge(settings=settings).fit(study.data, 0).curve[0].val_loss
+    assert losses["ridge"] < 0.5 * losses["random"]
 
 
 @pytest.mark.parametrize(

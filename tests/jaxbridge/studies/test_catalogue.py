@@ -16,7 +16,8 @@ from tests.jaxbridge.studies import toy_setup
 # tests/jaxbridge/methods.
 _SOME = {
     "methods": ["linear", "random"], "positions": ["two-stage", "first to last"],
-    "rank_prototypes": ["rank 2, 5 "], "prototypes": ["real"], "loss": ["mse, bridge"],
+    "rank_prototypes": ["rank 2, 5 "], "prototypes": ["real"],
+    "start": ["ridge start, 20 %", "closed form, 5 %"], "loss": ["mse, bridge"],
     "logits": ["weight 10"], "epochs": ["1 epochs"],
     "pairs": ["Procrustes", "bridge, 20 %"], "misalignment": ["Procrustes, 0"],
     "noise": ["Procrustes, 10", "Procrustes, 0"], "encoder_size": ["Procrustes"],
@@ -95,6 +96,11 @@ def test_what_a_study_varies_is_in_its_settings():
     assert len({v.group for v in grid.variations}) == len(catalogue.PROTOTYPES)
     of_40 = [v.method.settings.epochs for v in catalogue.study("epochs", _of_40_epochs()).variations]
     assert of_40 == [40, 20, 10, 5]
+    for v in catalogue.study("start", setup).variations:
+        trained = v.method.settings
+        assert (trained.start == "random") == (v.group == "random start")
+        assert (trained.epochs == 0) == (v.group == "closed form")
+        assert v.change.fraction == v.values["pairs"] / 100
     for v in catalogue.study("loss", setup).variations:
         assert v.method.settings.location == v.values["location"].replace(" ", "_")
         assert v.method.settings.loss == v.values["loss"]
