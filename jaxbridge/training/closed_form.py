@@ -3,8 +3,8 @@
 From its random start a bridge first has to leave a constant output; with few pairs it may learn the
 classes the wrong way round instead. The linear map that predicts the old layer's input best, among
 those of the bridge's rank and number of prototypes, is known without a step: prototypes are the
-principal vectors of the tokens, and the low-rank map is a reduced-rank ridge regression (Izenman
-1975) of what each token holds of them on the new encoder's features.
+principal vectors of the tokens, and the low-rank map is the reduced-rank ridge regression (Mukherjee
+and Zhu 2011) of what each token holds of them on the new encoder's features.
 
 All is solved in float64 on the host, from sums over windows, so targets need not be kept.
 """
@@ -29,8 +29,6 @@ Tokens = Callable[[str, np.ndarray], Iterator[np.ndarray]]
 PENALTIES = tuple(10.0**k for k in range(-6, 2))
 # eigh is slower, sometimes by far, with several OpenBLAS threads.
 _ONE_THREAD = functools.partial(threadpool_limits, 1, user_api="blas")
-# Of the largest eigenvalue: below it a direction of the features is rounding.
-_FLAT = 1e-12
 
 
 def closed_form(
@@ -40,8 +38,8 @@ def closed_form(
     """Returns a bridge at the reduced-rank ridge solution, and the penalty that was chosen.
 
     With C the tokens' coefficients on the prototypes P (the tokens' principal vectors, not centred),
-    it minimises ||C - Z A B||^2 + penalty ||A B||^2 up to the rank; like the bridge it has no
-    intercept. The penalty of lowest squared error on "val" is taken. Columns of A have the norm, and
+    A B minimises ||C - Z A B||^2 + penalty ||A B||^2 among maps of the rank; like the bridge it has
+    no intercept. The penalty of lowest squared error on "val" is taken. Columns of A have the norm, and
     rows of P the length, that random ones have. Ranks beyond the features' and prototypes beyond the
     tokens' keep their random values, with zeros in B.
 
@@ -134,9 +132,7 @@ def _over_processes(value: np.ndarray) -> np.ndarray:
 def _solve(pair: _Sums, val: _Sums, penalties: tuple[float, ...], rank: int) -> _Solution:
     """Works in the basis in which Z'Z is diagonal, where all penalties share their products."""
     values, basis = np.linalg.eigh(pair.zz)
-    kept = values > _FLAT * values[-1]
-    values, basis = values[kept], basis[:, kept]
-    root = np.sqrt(values)
+    values = np.maximum(values, 0)
     known, known_val = basis.T @ pair.zc, basis.T @ val.zc
     cross, cross_val = known @ known.T, known_val @ known.T
     zz_val = basis.T @ val.zz @ basis
@@ -144,20 +140,17 @@ def _solve(pair: _Sums, val: _Sums, penalties: tuple[float, ...], rank: int) -> 
     unit = pair.spread or 1.0
     best = None
     for penalty in penalties:
-        shrunk = root / (values + penalty * unit)
+        shrunk = 1 / np.sqrt(values + penalty * unit)
         squares, left = np.linalg.eigh(shrunk[:, None] * cross * shrunk)
         squares, left = squares[::-1][:rank], left[:, ::-1][:, :rank]
-        a = left / root[:, None]
-        right = shrunk[:, None] * left
-        # ||C - Z A B||^2 on the validation windows, B B' being diagonal
+        a = shrunk[:, None] * left  # and B = A' Z'C, with B B' diagonal
         error = (
-            val.cc - 2 * np.sum(a * (cross_val @ right))
-            + np.sum((a * (zz_val @ a)) * squares)
+            val.cc - 2 * np.sum(a * (cross_val @ a)) + np.sum((a * (zz_val @ a)) * squares)
         )
         if best is None or error < best[0]:
-            best = error, penalty, a, right
-    _, penalty, a, right = best
-    return _Solution(basis @ a, right.T @ known, penalty)
+            best = error, penalty, a
+    _, penalty, a = best
+    return _Solution(basis @ a, a.T @ known, penalty)
 
 
 def _filled(bridge: PrototypeBridge, axes: np.ndarray, found: _Solution) -> PrototypeBridge:

@@ -56,11 +56,12 @@ def test_with_all_ranks_and_prototypes_it_is_scikit_learns_ridge():
 
 
 def test_a_lower_rank_is_the_best_map_of_that_rank():
-    """Eckart-Young: the ridge fit's own values on the pairs, truncated."""
+    """Eckart-Young on the problem with the penalty as further rows: its fitted values, truncated."""
     bridge, _ = closed_form(_bridge(rank=2), _Z, _tokens, penalties=(0.03,))
     flat = _Y["pair"].reshape(len(_Y["pair"]), -1).astype(np.float64)
-    z = _Z["pair"]
-    map_ = np.linalg.solve(z.T @ z + _penalty(0.03) * np.eye(_WIDTH), z.T @ flat)
+    z = np.concatenate([_Z["pair"], _penalty(0.03) ** 0.5 * np.eye(_WIDTH)])
+    flat = np.concatenate([flat, np.zeros((_WIDTH, flat.shape[1]))])
+    map_ = np.linalg.lstsq(z, flat, rcond=None)[0]
     _, _, right = np.linalg.svd(z @ map_, full_matrices=False)
     best = _Z["val"] @ map_ @ right[:2].T @ right[:2]
     np.testing.assert_allclose(_said(bridge).reshape(len(best), -1), best, rtol=1e-4, atol=1e-4)
