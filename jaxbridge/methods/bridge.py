@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxbridge.bridged_model import BridgedModel, Position
-from jaxbridge.methods.cost import Program, count_parameters, step_program
+from jaxbridge.methods.cost import Program, count_parameters, forward_program, step_program
 from jaxbridge.methods.gradient import EpochSeconds, checkpoints
 from jaxbridge.methods.method import Fitted, Method
 from jaxbridge.methods.study_data import StudyData
@@ -45,8 +45,9 @@ class Bridge(Method):
             )
         return Fitted(
             trained, "new", *count_parameters(trained, data.shapes[0], moves),
-            program=self.step(data, model) if settings.epochs else None,
-            train_samples=len(curve) * len(data.pair), curve=curve, epoch_s=seconds.median(),
+            program=self.step(data, model),
+            train_samples=len(curve) * len(data.pair) or 2 * len(data.pair) + len(data.val),
+            curve=curve, epoch_s=seconds.median(),
             details={"position": list(model.position)},
         )
 
@@ -58,8 +59,11 @@ class Bridge(Method):
         )
 
     def step(self, data: StudyData, model: BridgedModel) -> Program:
-        """Returns one training step of an untrained model."""
+        """Returns one training step of an untrained model; in closed form, one pass for its sums."""
         settings = self.settings_for(data)
+        if not settings.epochs:
+            kind = target_kind(model.old, model.position, "bridge_output")
+            return forward_program(kind, model.old, (data.batch_size, *data.shapes[1][1:]))
         rows = np.arange(settings.batch_size)
         inputs = data.bridge_inputs(model, settings)["pair"]
         targets = data.targets(target_kind(model.old, model.position, settings.location))

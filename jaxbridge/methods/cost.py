@@ -2,7 +2,8 @@
 
 Arithmetic and memory are those that XLA states of the compiled programs, with the batch whole (as
 on accelerators; `model_ports.batch_groups` computes it in parts on a CPU). XLA does not count what
-libraries do for it: the eigenvalues and singular values within closed forms.
+libraries do for it: the eigenvalues and singular values within closed forms. Of a bridge in closed form
+the passes through the old encoder are stated, not what the host then solves.
 """
 
 import dataclasses
@@ -85,11 +86,18 @@ def step_program(trainer: Trainer, batch: Batch) -> Program:
 
 def inference_program(model: nnx.Module, signal_shape: tuple[int, ...]) -> Program:
     """Returns the prediction from one window."""
-    signal = jax.ShapeDtypeStruct((1, *signal_shape[1:]), jnp.float32)
+    return forward_program(predict, model, (1, *signal_shape[1:]))
+
+
+def forward_program(
+    function: Callable[[Any, jax.Array], jax.Array], module: nnx.Module, shape: tuple[int, ...]
+) -> Program:
+    """Returns `function(module, signals)` of a batch of signals of a shape."""
+    signal = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
     started = time.monotonic()
     with whole_batches():
-        lowered = jax.jit(predict).lower(model, signal)
-    return Program(lowered, 1, time.monotonic() - started)
+        lowered = jax.jit(function).lower(module, signal)
+    return Program(lowered, shape[0], time.monotonic() - started)
 
 
 def predict(model: nnx.Module, signal: jax.Array) -> jax.Array:

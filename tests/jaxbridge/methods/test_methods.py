@@ -26,7 +26,7 @@ _MUST_WORK = (
     "oracle, unfrozen",
 )
 _UNTRAINED = ("teacher", "random bridge")
-_CLOSED_FORM = ("linear stitching", "Procrustes", "CORAL")
+_CLOSED_FORM = ("linear stitching", "Procrustes", "CORAL", "bridge, closed form")
 
 
 class _Study:
@@ -137,7 +137,8 @@ def test_training_goes_on_from_the_closed_form(study):
 
 
 @pytest.mark.parametrize(
-    "name", ["teacher", "bridge", "KD", "LoRA", "linear stitching", "random bridge"]
+    "name",
+    ["teacher", "bridge", "bridge, closed form", "KD", "LoRA", "linear stitching", "random bridge"],
 )
 def test_costs_are_stated(study, name):
     cost = study.fitted(name).cost(study.data)
@@ -147,6 +148,7 @@ def test_costs_are_stated(study, name):
     wanted = {
         "teacher": (head, 2 * old),
         "bridge": (bridge, new + old + head),
+        "bridge, closed form": (bridge, new + old + head),
         "KD": (new + 8 * 2 + 2, 0),
         # Factors of both matrices at rank 2, and the map from 8 to 3 features.
         "LoRA": (2 * (4 + 8) + 2 * (8 + 8) + 8 * 3 + 3, new + head),
@@ -164,6 +166,10 @@ def test_costs_are_stated(study, name):
     # A step holds the trained values and two moments of Adam.
     held = 1 if name in _CLOSED_FORM else 3
     assert cost.peak_memory_bytes >= 4 * held * cost.trainable_parameters
+    if name == "bridge, closed form":  # one layer of the old encoder, over pairs twice and val once
+        assert 4 * 3 * 3 * 2 <= cost.train_flops_per_sample < 250
+        assert cost.train_samples == 3 * 48
+        return
     assert cost.train_flops_per_sample > 2 * cost.trainable_parameters
 
 
