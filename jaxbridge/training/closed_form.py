@@ -110,7 +110,8 @@ def _principal(tokens: Tokens, windows: int, bridge: PrototypeBridge) -> np.ndar
         )
     with _ONE_THREAD():
         _, vectors = np.linalg.eigh(moment)
-    return vectors[:, ::-1][:, : bridge.prototypes.shape[0]]
+    vectors = vectors[:, ::-1][:, : bridge.prototypes.shape[0]]
+    return vectors * _signs(vectors)
 
 
 def _parts(
@@ -150,7 +151,14 @@ def _solve(pair: _Sums, val: _Sums, penalties: tuple[float, ...], rank: int) -> 
         if best is None or error < best[0]:
             best = error, penalty, a
     _, penalty, a = best
+    a = a * _signs(basis @ a)
     return _Solution(basis @ a, a.T @ known, penalty)
+
+
+def _signs(vectors: np.ndarray) -> np.ndarray:
+    """Signs that make each column's largest entry positive: eigh leaves them to rounding."""
+    largest = np.abs(vectors).argmax(axis=0)
+    return np.sign(vectors[largest, np.arange(vectors.shape[1])])
 
 
 def _filled(bridge: PrototypeBridge, axes: np.ndarray, found: _Solution) -> PrototypeBridge:

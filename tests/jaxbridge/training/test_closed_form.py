@@ -104,6 +104,20 @@ def test_sizes_are_those_of_a_random_start_and_what_is_left_over_can_learn():
     assert not np.asarray(untrained.low_rank_b[...]).any()  # what was given stays as it is
 
 
+def test_signs_do_not_hang_on_rounding():
+    """Processes and devices sum in another order; eigenvectors may then come out the other way round."""
+    def rounded(split, rows):
+        noise = np.random.default_rng(len(rows)).standard_normal(_Y[split][rows].shape)
+        yield _Y[split][rows] * (1 + 1e-7 * noise).astype(np.float32)
+
+    once, again = (closed_form(_bridge(rank=3, count=4), _Z, read)[0] for read in (_tokens, rounded))
+    for name in ("low_rank_a", "low_rank_b", "prototypes"):
+        found, wanted = (np.asarray(getattr(bridge, name)[...]) for bridge in (once, again))
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    for factor in (once.low_rank_a[...], once.prototypes[...].T):
+        assert (factor.max(axis=0) == np.abs(factor).max(axis=0)).all()
+
+
 def test_one_constant_feature_vector_gives_the_mean():
     z = {split: np.ones((len(values), _WIDTH)) for split, values in _Z.items()}
     bridge, _ = closed_form(_bridge(), z, _tokens, penalties=(1e-6,))
