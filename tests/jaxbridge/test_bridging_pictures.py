@@ -37,6 +37,7 @@ def logits(model, signal):
     return model(signal)
 
 
+@pytest.mark.slow
 def test_from_pictures_into_another_encoder(pictures):
     """The last layer before the experts meet is 4 wide, the one behind it 8."""
     _, hubert = tiny.encoders()

@@ -145,6 +145,7 @@ def test_trainable_parameters_are_told(finished):
     assert rows["oracle"] == 16 * 2 + 2
 
 
+@pytest.mark.slow
 def test_finished_stages_are_kept_and_reruns_give_the_same_bits(finished, monkeypatch):
     folder, result = finished
     old, new = tiny.encoders()
@@ -282,6 +283,7 @@ def test_folds_keep_subjects_apart_where_they_are_known(monkeypatch, subjects, b
 
 
 @pytest.mark.parametrize("unfrozen", [False, True])
+@pytest.mark.slow
 def test_an_old_encoder_with_context_runs_on_the_mean_of_its_training_windows(unfrozen):
     rng = np.random.default_rng(0)
     good = tiny.windows()

@@ -45,6 +45,7 @@ def _logits(teacher, split="test"):
 
 
 @pytest.mark.parametrize("kind", ["frozen", "unfrozen"])
+@pytest.mark.slow
 def test_what_is_read_back_predicts_what_was_fitted(kind, request):
     found, old = request.getfixturevalue(kind), tiny.encoders()[0]
     read = load_head(found.folder, old)
@@ -148,6 +149,7 @@ def test_windows_of_another_task_are_refused_with_a_given_head(frozen, tmp_path)
         transfer(other, old, new, settings, out=tmp_path / "run", head=load_head(frozen.folder, old))
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_where_it_was(tmp_path, monkeypatch):
     settings = dataclasses.replace(_FROZEN, epochs=6, batch_size=8)
     fit = {"out": tmp_path / "run", "checkpoint_every": 3}

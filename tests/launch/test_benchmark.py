@@ -68,6 +68,7 @@ def test_a_batch_that_would_take_too_long_is_shrunk(wanted, done, batch):
     assert encoders.fitting_batch(wanted, done, longest_s=10.0) == batch
 
 
+@pytest.mark.slow
 def test_one_encoder_without_a_reference(tmp_path):
     done = benchmark(
         "--what=encoders", "--models=labram", "--batches=2,1", "--repeats=2", "--threads=1",

@@ -93,6 +93,7 @@ def test_the_file_beside_it_tells_what_it_takes(made):
 
 
 @pytest.mark.parametrize("which", ["bridge", "artifact"])
+@pytest.mark.slow
 def test_evaluate_works_from_either(made, tmp_path, which):
     flags = made.flags if which == "bridge" else [f"--artifact={made.folder / 'model.bin'}"]
     done = run("evaluate", *flags, f"--store={made.folder / 'windows'}", f"--out={tmp_path}")

@@ -97,6 +97,7 @@ def test_missing_required_flag():
     (["--new_modality=emg"], "no modality 'emg'"),
     (["--old_representation=waveform"], "takes signals; only pictures have to be drawn"),
 ])
+@pytest.mark.slow
 def test_flags_that_do_not_fit_the_windows(store, tmp_path, flags, message):
     refused = run(
         "transfer", f"--store={store}", f"--out={tmp_path}", "--eeg_leads=O1,O2", *flags

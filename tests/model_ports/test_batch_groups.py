@@ -99,6 +99,7 @@ def test_several_devices_or_an_accelerator_take_the_batch_whole():
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.slow
 def test_an_encoder_gives_the_same_in_groups(name, monkeypatch):
     overrides, shape = ENCODERS[name]
     same_in_groups(mp.create(name, rngs=nnx.Rngs(0), **overrides), shape, monkeypatch)

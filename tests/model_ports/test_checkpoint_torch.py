@@ -340,6 +340,7 @@ def test_ecg_dualnet(tmp_path):
 # Tiny-BioMoE
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.slow
 def test_tiny_biomoe(tmp_path, dtype):
     """Everything under 'model_state_dict'; the published 89 MB suggest more than float32."""
     entries = state_dict("tiny_biomoe")

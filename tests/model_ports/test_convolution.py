@@ -23,6 +23,7 @@ def convolved(convolution, stride, padding, groups):
     (3, 3, 2, "VALID", 1), (9, 4, 1, ((2, 2),), 2), (9, 4, 1, "VALID", 4), (3, 8, 1, ((4, 4),), 2),
     (5, 3, 1, ((0, 4),), 2), (9, 3, 2, "SAME", 2),
 ])
+@pytest.mark.slow
 def test_values_and_both_gradients_are_those_of_xla(tokens, width, stride, padding, groups):
     x, kernel, change = (
         jax.random.normal(jax.random.key(i), shape)

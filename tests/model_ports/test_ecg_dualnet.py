@@ -91,6 +91,7 @@ def test_signal_branch_agrees_with_the_original(encoder: mp.Encoder, golden: Gol
 
 
 @pytest.mark.parametrize("name", ["ecg_dualnet_published_17952", _SMALL])
+@pytest.mark.slow
 def test_other_lengths_and_sizes(name: str) -> None:
     """Computed with the original's ECGAttNet: published sizes on the shortest signal; and 10
     windows, two blocks of convolution and two of attention over 18 and 9 frames with 32 and 64
@@ -160,6 +161,7 @@ def test_one_context_serves_a_batch(small: mp.Encoder) -> None:
 
 
 @pytest.mark.parametrize("start", [1, 2])
+@pytest.mark.slow
 def test_gradient_of_a_suffix(small: mp.Encoder, start: int) -> None:
     tokens = jnp.asarray(recipe.signal(6, (1, *small.layer_shape(start, (1, 1, 2300)))))
     context = small.context(recipe.signal(5, (1, 1, 2300)))

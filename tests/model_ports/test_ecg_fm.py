@@ -44,6 +44,7 @@ def test_agrees_with_the_original(folder, norm_first):
 
 @NORM_FIRST
 @pytest.mark.parametrize("leads", [12, 2])
+@pytest.mark.slow
 def test_other_weights_lengths_and_leads_agree_with_the_original(leads, norm_first):
     """Values of fairseq-signals' Wav2Vec2CMSCModel, mask off, at two other shapes.
 
@@ -113,6 +114,7 @@ def test_gradient_through_run_is_the_slope(norm_first):
 
 
 @NORM_FIRST
+@pytest.mark.slow
 def test_bfloat16_stays_close(norm_first):
     golden = Golden("ecg_fm")
     x, state_dict = golden.signal()[:, :, :1500], golden.state_dict()

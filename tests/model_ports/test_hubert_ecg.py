@@ -38,6 +38,7 @@ def test_agrees_with_the_original(name):
 
 
 @pytest.mark.parametrize("name", _MARKED)
+@pytest.mark.slow
 def test_other_weights_and_length_agree_with_the_original(name):
     """Values of transformers' HubertModel, weights of salt "other ", signal(7, (3, 1237))."""
     golden = Golden(name)
@@ -97,6 +98,7 @@ def test_gradient_through_run_is_the_slope(tiny):
     pytest.param("hubert_ecg_base", marks=pytest.mark.slow),
     pytest.param("hubert_ecg_large", marks=pytest.mark.slow),
 ])
+@pytest.mark.slow
 def test_bfloat16_stays_close(name):
     golden = Golden(name)
     x = golden.signal()[:, :1500]

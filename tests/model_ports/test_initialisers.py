@@ -21,6 +21,7 @@ SHAPES = ((3, 5), (3, 7, 4, 10), (70, 60), (600, 500))  # the last is drawn whol
      nnx.initializers.variance_scaling(2.0, "fan_out", "normal")),
     (initialisers.variance_scaling(1.0, "fan_avg", "uniform"), nnx.initializers.xavier_uniform()),
 ])
+@pytest.mark.slow
 def test_values_are_those_of_jax(ours, theirs, shape):
     key = jax.random.key(3)
     want = theirs(key, shape, jnp.float32)

@@ -88,6 +88,7 @@ def test_bfloat16(encoder: mp.Encoder, golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("name", ["normwear_two_channels_131", "normwear_sixteen_channels_47"])
+@pytest.mark.slow
 def test_other_lengths_channels_and_weights(name: str) -> None:
     """Computed with the original's NormWear(depth=4) under timm's Block with eps 1e-5, on the
     scalogram of 131 and 47 samples: the position table shrinks to 14 and 5 rows. 16 channels
@@ -123,6 +124,7 @@ def test_other_lengths_channels_and_weights(name: str) -> None:
 
 @settings(deadline=None, max_examples=12)
 @given(channels=st.integers(1, 40), samples=st.integers(11, 2000))
+@pytest.mark.slow
 def test_shapes_for_any_channels_and_length(channels: int, samples: int) -> None:
     encoder = nnx.eval_shape(lambda: mp.create("normwear", rngs=nnx.Rngs(0), **_SMALL))
     tokens = channels * (1 + 13 * ((samples - 2) // 9))

@@ -196,6 +196,7 @@ def test_layer_shapes_are_those_of_the_inputs(small: mp.Encoder) -> None:
     assert small.layer_shape(16, x.shape) == (1, 32)
 
 
+@pytest.mark.slow
 def test_a_run_from_the_input_of_a_layer_is_the_whole(small: mp.Encoder) -> None:
     """At a new stage, the second expert's start, within it, and where the experts meet."""
     x, layers = recipe.signal(4, (2, 3, 64, 64)), (3, 5, 11, 15)
@@ -258,6 +259,7 @@ def test_a_context_is_asked_for_and_shapes_are_checked(small: mp.Encoder) -> Non
 
 
 @pytest.mark.parametrize("start", [0, 2, 9])
+@pytest.mark.slow
 def test_gradient_of_a_suffix(small: mp.Encoder, start: int) -> None:
     x = recipe.signal(11, (1, 3, 64, 64))
     context = jax.tree.map(lambda c: c[:1], _all(small, np.repeat(x, 2, axis=0))[1])

@@ -315,6 +315,7 @@ def test_what_was_computed_before_a_window_that_is_not_finite_is_kept(tmp_path):
     assert _contents(store) == _contents(unbroken)
 
 
+@pytest.mark.slow
 def test_a_killed_capture_goes_on_after_the_last_block(tmp_path):
     """SIGKILL between reading, computing, writing and recording, wherever it falls."""
     rng = np.random.default_rng(0)

@@ -26,6 +26,7 @@ def noisy(seed, windows=96):
 
 @pytest.mark.parametrize("hidden", [None, 8])
 @pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.slow
 def test_every_fusion_learns(fusion, hidden):
     settings = FusionSettings(fusion, fusion, HeadSettings(
         epochs=60, learning_rate=0.02, batch_size=32, hidden=hidden

@@ -76,6 +76,7 @@ _SEEN_ABOVE = ("teacher", "head-only bridge", "bridge, shuffled pairs", "oracle"
 
 
 @pytest.mark.parametrize("name", [n for n in methods.available() if n not in _SEEN_ABOVE])
+@pytest.mark.slow
 def test_only_supervised_methods_notice_other_labels(study, name):
     """All labels that a fit could read are permuted; the teacher was fitted before."""
     other = copy.copy(study.windows)

@@ -154,6 +154,7 @@ def test_bandwidth_must_be_positive():
 
 @pytest.mark.parametrize("windows", [40, 400])  # feature space is cheaper for many windows
 @pytest.mark.parametrize("function", [linear_cka, rbf_cka])
+@pytest.mark.slow
 def test_all_layers_at_once_as_on_an_accelerator(monkeypatch, function, windows):
     rng = np.random.default_rng(2)
     new = rng.standard_normal((3, windows, 60)).astype(np.float32)

@@ -191,6 +191,7 @@ def test_names_that_would_share_a_folder_are_refused():
     assert [v.name for v in _study().only(["o"]).variations] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_and_its_time_is_that_of_all_epochs(tmp_path, monkeypatch):
     study = Study("toy", "Toy", [Variation("KD", toy_study.small("KD"))])
     for name in ("whole", "killed"):

@@ -105,7 +105,8 @@ def test_sizes_are_those_of_a_random_start_and_what_is_left_over_can_learn():
 
 
 def test_signs_do_not_hang_on_rounding():
-    """Processes and devices sum in another order; eigenvectors may then come out the other way round."""
+    """Processes sum in another order; eigenvectors may then come out the other way round."""
+
     def rounded(split, rows):
         noise = np.random.default_rng(len(rows)).standard_normal(_Y[split][rows].shape)
         yield _Y[split][rows] * (1 + 1e-7 * noise).astype(np.float32)

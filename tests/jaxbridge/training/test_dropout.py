@@ -44,6 +44,7 @@ def _bits(trainer: engine.Trainer) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in trainer.host_state().items()}
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_what_is_dropped():
     trainers = [_trainer(drop) for drop in (_HALF, _HALF, engine.Dropout(0.5, 1), None)]
     losses = [trainer.train(_data(), np.arange(10), 4).tolist() for trainer in trainers]
@@ -71,6 +72,7 @@ def test_one_device_drops_the_same_as_two_and_eight():
             np.testing.assert_allclose(value, results[0][1][path], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_ends_with_the_same_bits(tmp_path):
     class Stop(Exception):
         pass

@@ -81,6 +81,7 @@ def test_the_callers_module_is_left_alone(model, data):
 
 
 @pytest.mark.parametrize("batch_size", [4, 8, 13])
+@pytest.mark.slow
 def test_eight_devices_equal_one(model, data, batch_size):
     # 13 windows: the last batch is short, and 4 and 13 do not divide by 8
     order = np.random.default_rng(1).permutation(13)

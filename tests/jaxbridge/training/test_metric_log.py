@@ -53,6 +53,7 @@ def test_a_damaged_log_is_refused(tmp_path):
         MetricLog(tmp_path, "bridge")
 
 
+@pytest.mark.slow
 def test_a_killed_run_logs_every_epoch_once(tmp_path):
     """A real process is killed and goes on; its log is the curve, without gap or repetition."""
     def run(*more: str) -> int:

@@ -82,6 +82,7 @@ def _settings(reference):
     return prepare.Settings(reference=str(reference), rounds=1, threads=1)
 
 
+@pytest.mark.slow
 def test_a_row_beside_a_reference_and_one_where_it_stops(checkout, tmp_path):
     arguments = {"subjects": ["S2", "S3"], "minutes": 1.2}
     with prepare.Worker("launch.benchmarks.prepare_worker", threads=1) as ours:

@@ -18,6 +18,7 @@ from model_ports.errors import InputError
     ("fog_eeg2emg", 1_209_408),
     ("fog_emg2eeg", 712_000),
 ])
+@pytest.mark.slow
 def test_trainable_parameters_are_the_published_ones(name, parameters):
     found = DIRECTIONS[name]
     old, new = mp.abstract(found.old), mp.abstract(found.new)
