@@ -46,6 +46,7 @@ class Bridge(Method):
         return Fitted(
             trained, "new", *count_parameters(trained, data.shapes[0], moves),
             program=self.step(data, model),
+            # The closed form goes through the pairs twice and the validation windows once.
             train_samples=len(curve) * len(data.pair) or 2 * len(data.pair) + len(data.val),
             curve=curve, epoch_s=seconds.median(),
             details={"position": list(model.position)},

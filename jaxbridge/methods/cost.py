@@ -92,7 +92,13 @@ def inference_program(model: nnx.Module, signal_shape: tuple[int, ...]) -> Progr
 def forward_program(
     function: Callable[[Any, jax.Array], jax.Array], module: nnx.Module, shape: tuple[int, ...]
 ) -> Program:
-    """Returns `function(module, signals)` of a batch of signals of a shape."""
+    """Returns the program of `function(module, signals)`, for a batch of signals of that shape.
+
+    Args:
+        function: a module and (batch, ...) signals -> an array with a leading batch axis.
+        module: what it is called with.
+        shape: of the signals, batch first; its windows are the program's samples.
+    """
     signal = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
     started = time.monotonic()
     with whole_batches():

@@ -48,8 +48,9 @@ def closed_form(
     Args:
         bridge: untrained; is not changed.
         pooled: "pair" and "val" -> what the bridge reads, (windows, in_features).
-        tokens: reads the old layer's input of the same windows; "pair" twice.
-        penalties: in units of the features' total variance over the pairs.
+        tokens: reads the old layer's input of the same windows, (k, tokens, features) at a time;
+            "pair" is read twice.
+        penalties: positive, in units of the features' total variance over the pairs.
 
     Raises:
         InputError: tokens that are not finite.

@@ -93,11 +93,7 @@ def test_gradient_through_run_is_the_slope(tiny):
     np.testing.assert_allclose(jnp.vdot(jax.grad(loss)(tokens), direction), slope, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", [
-    "hubert_ecg_small",
-    pytest.param("hubert_ecg_base", marks=pytest.mark.slow),
-    pytest.param("hubert_ecg_large", marks=pytest.mark.slow),
-])
+@pytest.mark.parametrize("name", SIZES)
 @pytest.mark.slow
 def test_bfloat16_stays_close(name):
     golden = Golden(name)

@@ -29,7 +29,6 @@ def encoders():
         ("bridge_labram_from_hubert", "reinterpret"),
     ],
 )
-@pytest.mark.slow
 def test_steps_equal_the_reference(encoders, folder, layout):
     golden, (old, new) = Golden(folder).arrays, encoders
     bridge = PrototypeBridge.from_reference({
