@@ -10,7 +10,8 @@ without it only ours are measured.
 time and memory grow; --what=probes: of these the probes alone.
 
 --what=train: a bridge's training step in three published directions beside the reference's, which
---reference_bench runs from a checkout of BioX-Bridge under --reference.
+--reference_bench runs from a checkout of BioX-Bridge under --reference. On a machine with a GPU, where
+both sides use it: --batches=16,256 --dtype=bfloat16.
 
 --what=distillation: the same step beside knowledge distillation into the whole new encoder, both
 this package's.
@@ -45,7 +46,10 @@ _WHATS = [
 ]
 _WHAT = flags.DEFINE_enum("what", None, _WHATS, "What to measure.")
 _MODELS = flags.DEFINE_list("models", None, "Encoders, model_ports.available() if left out.")
-_BATCHES = flags.DEFINE_list("batches", ["1", "16", "64"], "Windows per call.")
+_BATCHES = flags.DEFINE_list(
+    "batches", None, "Windows per call or step: encoders (1,16,64 if left out), train (those that suit "
+    "a CPU, with a smaller one for the slow reference)."
+)
 _REFERENCE = flags.DEFINE_string("reference", None, "Folder with checkouts of the originals.")
 _REFERENCE_BENCH = flags.DEFINE_string(
     "reference_bench", "../shared/reference_bench.py", "train: the script that runs the reference."
@@ -57,7 +61,9 @@ _OUT = flags.DEFINE_string("out", None, "Folder for the results as JSON and CSV.
 _LARGEST = flags.DEFINE_integer(
     "largest", 1_000_000, "scan: windows of the largest streamed CKA.", lower_bound=1000
 )
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "encoders, train: compute type."
+)
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Alternations per row, at most.", lower_bound=1)
 _LONGEST_CALL = flags.DEFINE_float(
     "longest_call_s", encoders.Settings.longest_call_s,
@@ -77,7 +83,8 @@ def main() -> None:
 
     if _WHAT.value == "encoders":
         measured, settings = encoders, encoders.Settings(
-            models=_models(), batches=_batches(), reference=_reference(), dtype=_DTYPE.value,
+            models=_models(), batches=_batches() or encoders.Settings.batches,
+            reference=_reference(), dtype=_DTYPE.value,
             rounds=_REPEATS.value, longest_call_s=_LONGEST_CALL.value, threads=_THREADS.value,
         )
     elif _WHAT.value == "billion":
@@ -101,6 +108,7 @@ def main() -> None:
         )
     elif _WHAT.value == "train":
         measured, settings = train, train.Settings(
+            batches=_batches(), dtype=_DTYPE.value,
             reference=_reference(), reference_bench=_REFERENCE_BENCH.value,
             directions=_directions([case.direction for case in train.CASES]),
             rounds=_REPEATS.value, threads=_THREADS.value,
@@ -131,7 +139,9 @@ def _models() -> tuple[str, ...]:
     return models
 
 
-def _batches() -> tuple[int, ...]:
+def _batches() -> tuple[int, ...] | None:
+    if not _BATCHES.value:
+        return None
     if not all(text.isdigit() and int(text) for text in _BATCHES.value):
         raise mp.InputError(f"--batches={','.join(_BATCHES.value)} must be numbers above 0.")
     return tuple(sorted({int(text) for text in _BATCHES.value}))

@@ -21,13 +21,12 @@ import jax
 from absl import flags
 
 import model_ports as mp
+from launch.readme_table import README, with_table
 from launch.script import run
 from model_ports import fidelity
 
 ROOT = pathlib.Path(__file__).parents[1]
 JSON = ROOT / "launch" / "status.json"
-README = ROOT / "README.md"
-_BEGIN, _END = "<!-- launch.status: begin -->", "<!-- launch.status: end -->"
 
 _GOLDEN = flags.DEFINE_string(
     "golden", str(ROOT / "tests" / "data" / "golden"), "Folder of the goldens' folders."
@@ -53,7 +52,8 @@ def main() -> None:
                     f"{found.max_error:.1e} ({found.worst})", file=sys.stderr, flush=True,
                 )
                 record(found)  # at once, so that nothing measured is lost
-    README.write_text(with_table(README.read_text(), table(json.loads(JSON.read_text()))))
+    text = table(json.loads(JSON.read_text()))
+    README.write_text(with_table(README.read_text(), "launch.status", text))
     print(f"{README}: table written")
 
 
@@ -102,19 +102,6 @@ def table(measured: dict[str, dict[str, Any]]) -> str:
     if apart:
         note += f" *Ill-conditioned and left out: {', '.join(apart)} (see BUILD_NOTES.md)."
     return "\n".join([*lines, "", note])
-
-
-def with_table(readme: str, text: str) -> str:
-    """Returns README.md with `text` between its two markers.
-
-    Raises:
-        InputError: the markers are not there, once each and in order.
-    """
-    before, begin, rest = readme.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end or _BEGIN in after or _END in after:
-        raise mp.InputError(f"README.md must hold {_BEGIN} and then {_END}, once each.")
-    return f"{before}{_BEGIN}\n{text}\n{_END}{after}"
 
 
 if __name__ == "__main__":

@@ -61,10 +61,7 @@ class _Encoders:
 
     def peak(self) -> int:
         """Peak memory since `prepare`, bytes: of the accelerator, or of the process on a CPU."""
-        import jax
-
-        statistics = jax.devices()[0].memory_stats() or {}
-        return statistics.get("peak_bytes_in_use") or timing.peak_memory_bytes()
+        return timing.jax_peak_memory_bytes()
 
 
 if __name__ == "__main__":

@@ -90,6 +90,14 @@ def peak_memory_bytes() -> int:
     return _status_bytes("VmHWM")
 
 
+def jax_peak_memory_bytes() -> int:
+    """Peak memory that JAX held on the accelerator; on a CPU, `peak_memory_bytes`."""
+    import jax
+
+    statistics = jax.devices()[0].memory_stats() or {}
+    return statistics.get("peak_bytes_in_use") or peak_memory_bytes()
+
+
 def memory_bytes() -> int:
     """Resident memory of this process now; 0 where the kernel does not tell."""
     return _status_bytes("VmRSS")

@@ -40,11 +40,17 @@ CASES = (
 )
 
 
+# Steps per timed call at batches that are asked for.
+_STEPS = 8
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """What to measure.
 
     Attributes:
+        batches: windows per step, of the reference too; None for those of `CASES`, which suit a CPU.
+        dtype: of our encoders' arithmetic, "float32" or "bfloat16"; the reference computes in float32.
         reference: folder with a checkout of BioX-Bridge, or that checkout; None for JAX alone.
         reference_bench: the script that runs it.
         directions: which of the cases.
@@ -53,6 +59,8 @@ class Settings:
         threads: CPU cores of each process.
     """
 
+    batches: tuple[int, ...] | None = None
+    dtype: str = "float32"
     reference: str | None = None
     reference_bench: str = "../shared/reference_bench.py"
     directions: tuple[str, ...] = tuple(dict.fromkeys(case.direction for case in CASES))
@@ -73,11 +81,13 @@ class Row:
         capture_s, capture_cpu_s: of capturing a batch, new prefix and old encoder once each.
         amortised_s: step and the batch's share of the capture over the published epochs.
         samples_per_s: windows over `amortised_s`.
+        tflop_per_s: arithmetic of a step, 1e12 operations, over `step_s`.
         compile_s: of training and of the capture.
-        peak_mb: peak memory of our process, encoders, capture and compilation included.
+        peak_mb: peak memory of our process, encoders, capture and compilation included; on an
+            accelerator what JAX held there.
         reference_step_s, reference_step_cpu_s: of the reference's step.
         times_faster, times_faster_cpu: reference / `amortised_s`, wall and CPU.
-        reference_peak_mb: peak memory of the reference's process.
+        reference_peak_mb: peak memory of the reference's process, or what it held on its GPU.
         note: what departs from the above.
     """
 
@@ -91,6 +101,7 @@ class Row:
     capture_cpu_s: float
     amortised_s: float
     samples_per_s: float
+    tflop_per_s: float
     compile_s: float
     peak_mb: float
     reference_step_s: float | None = None
@@ -106,12 +117,21 @@ def run(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
     report: dict[str, Any] = {
         "machine": timing.machine_line(), "settings": dataclasses.asdict(settings), "rows": [],
     }
-    for case in CASES:
-        if case.direction in settings.directions:
-            row = _measured(case, settings)
-            report["rows"].append(dataclasses.asdict(row))
-            tell(TABLE.line(row))
+    for case in cases(settings):
+        row = _measured(case, settings)
+        report["rows"].append(dataclasses.asdict(row))
+        tell(TABLE.line(row))
     return report
+
+
+def cases(settings: Settings) -> list[Case]:
+    """Returns what the settings ask for."""
+    if settings.batches is None:
+        return [case for case in CASES if case.direction in settings.directions]
+    return [
+        Case(direction=name, batch=batch, steps=_STEPS, reference_batch=batch)
+        for name in settings.directions for batch in settings.batches
+    ]
 
 
 def _measured(case: Case, settings: Settings) -> Row:
@@ -119,8 +139,10 @@ def _measured(case: Case, settings: Settings) -> Row:
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(start("launch.benchmarks.train_worker"))
         loaded = ours.ask(
-            "load", direction=case.direction, batch=case.batch, steps=case.steps
+            "load", direction=case.direction, batch=case.batch, steps=case.steps,
+            dtype=settings.dtype,
         )
+        loaded["flops"] = ours.ask("operations")
         calls = {
             "step": lambda: Seconds(*ours.ask("call", what="step")).scaled(1 / case.steps),
             "capture": lambda: Seconds(*ours.ask("call", what="capture")),
@@ -157,7 +179,7 @@ def row(
 
     Args:
         case: what was measured.
-        loaded: our worker's answer to "load".
+        loaded: our worker's answer to "load", and operations per window, "flops".
         found: seconds per round of "step", "capture" and perhaps "reference".
         peak, reference_peak: bytes.
     """
@@ -186,6 +208,7 @@ def row(
         direction=case.direction, batch=case.batch, parameters=loaded["parameters"],
         rounds=len(found["step"]), step_s=step.wall, step_cpu_s=step.cpu, capture_s=capture.wall,
         capture_cpu_s=capture.cpu, amortised_s=seconds, samples_per_s=case.batch / seconds,
+        tflop_per_s=case.batch * loaded["flops"] / step.wall / 1e12,
         compile_s=loaded["compile_s"], peak_mb=peak / 2**20, **beside,
     )
 
@@ -194,6 +217,7 @@ TABLE = tables.Table("train", Row, (
     ("direction", "direction", "{:<}", 14), ("batch", "batch", "{}", 5),
     ("step_s", "step s", "{:.3f}", 7), ("step_cpu_s", "CPU s", "{:.3f}", 7),
     ("amortised_s", "with capture", "{:.3f}", 12), ("samples_per_s", "samples/s", "{:.2f}", 9),
+    ("tflop_per_s", "TFLOP/s", "{:.3g}", 7),
     ("reference_step_s", "ref. s", "{:.2f}", 7), ("reference_step_cpu_s", "CPU s", "{:.2f}", 7),
     ("times_faster", "x faster", "{:.1f}", 8), ("times_faster_cpu", "x CPU", "{:.1f}", 6),
     ("peak_mb", "peak MB", "{:.0f}", 8), ("reference_peak_mb", "ref. MB", "{:.0f}", 8),

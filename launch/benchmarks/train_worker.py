@@ -16,13 +16,16 @@ class _Training:
         self._calls: dict[str, Callable[[], object]] = {}
         self._lower: Callable[[], Any] | None = None
 
-    def load(self, direction: str, batch: int, steps: int, method: str = "bridge") -> dict[str, Any]:
+    def load(
+        self, direction: str, batch: int, steps: int, method: str = "bridge", dtype: str = "float32"
+    ) -> dict[str, Any]:
         """Captures one batch of random windows, and compiles calls of `steps` steps on it.
 
         Args:
             direction: published direction, or a variant of one.
             batch, steps: of a call.
             method: "bridge", or "KD" for the whole new encoder on cached pseudo-labels.
+            dtype: of the encoders' arithmetic; the bridge, its loss and Adam are float32.
         """
         import jax
         from flax import nnx
@@ -32,7 +35,8 @@ class _Training:
 
         chosen = placed(direction)
         old, new = (
-            mp.create(name, rngs=nnx.Rngs(seed)) for seed, name in enumerate((chosen.old, chosen.new))
+            mp.create(name, rngs=nnx.Rngs(seed), dtype=dtype)
+            for seed, name in enumerate((chosen.old, chosen.new))
         )
         rng = np.random.default_rng(0)
         signals = {
@@ -54,6 +58,7 @@ class _Training:
         compiled = first.wall + self.call("step").wall
         again = self.call("capture").wall + self.call("step").wall
         return {
+            "device": jax.devices()[0].device_kind,
             "parameters": sum(value.size for value in trainer.params.values()),
             "compile_s": max(0.0, compiled - again),
         }
@@ -63,13 +68,18 @@ class _Training:
         flops, memory = self._lower().flops_and_memory()
         return {"gflop": flops / 1e9, "mb": memory / 2**20}
 
+    def operations(self) -> float:
+        """Operations of a step per window, as written: what libraries do on accelerators counts."""
+        program = self._lower()
+        return program.lowered.cost_analysis()["flops"] / program.samples
+
     def call(self, what: str) -> timing.Seconds:
         """Runs "capture" (of the batch) or "step" (all the steps of a call)."""
         return timing.timed(self._calls[what])
 
     def peak(self) -> int:
-        """Peak memory of the process since the encoders were made, bytes."""
-        return timing.peak_memory_bytes()
+        """Peak memory, bytes: of the accelerator, or of the process since the encoders were made."""
+        return timing.jax_peak_memory_bytes()
 
 
 def _bridge(chosen: Any, old: Any, new: Any, signals: Mapping[str, np.ndarray]) -> tuple:
@@ -146,4 +156,4 @@ def _logits(teacher: Any, signal: Any) -> Any:
 
 if __name__ == "__main__":
     training = _Training()
-    serve({name: getattr(training, name) for name in ("load", "call", "peak", "program")})
+    serve({name: getattr(training, name) for name in ("load", "call", "peak", "program", "operations")})

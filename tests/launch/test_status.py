@@ -7,6 +7,7 @@ import pytest
 
 import model_ports as mp
 from launch import status
+from launch.readme_table import README, with_table
 from model_ports import fidelity
 from tests import recipe
 from tests.golden import ROOT
@@ -18,8 +19,8 @@ def measured() -> dict:
 
 
 def test_readme_holds_the_table_of_what_was_measured(measured):
-    readme = status.README.read_text()
-    assert status.with_table(readme, status.table(measured)) == readme
+    readme = README.read_text()
+    assert with_table(readme, "launch.status", status.table(measured)) == readme
 
 
 def test_every_golden_was_measured_and_is_within_the_promise(measured):
@@ -63,7 +64,7 @@ def test_goldens_and_recipes_that_are_none(tmp_path):
     with pytest.raises(mp.InputError, match="has no tensor"):
         fidelity.read_recipe(tmp_path / "recipe.py")
     with pytest.raises(mp.InputError, match="must hold"):
-        status.with_table("no markers", "table")
+        with_table("no markers", "launch.status", "table")
 
 
 def test_worst_golden_counts_and_ill_conditioned_checks_are_named():

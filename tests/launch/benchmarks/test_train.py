@@ -5,7 +5,7 @@ import pytest
 from launch.benchmarks import step_programs, train
 from launch.benchmarks.timing import Seconds
 
-LOADED = {"parameters": 712_000, "compile_s": 3.0}
+LOADED = {"parameters": 712_000, "compile_s": 3.0, "flops": 1e9}
 
 
 def test_the_capture_is_spread_over_the_published_epochs():
@@ -14,6 +14,7 @@ def test_the_capture_is_spread_over_the_published_epochs():
     row = train.row(case, LOADED, found, 2**30, None)
     assert row.amortised_s == pytest.approx(0.2 + 5.0 / 50)
     assert row.samples_per_s == pytest.approx(16 / 0.3)
+    assert row.tflop_per_s == pytest.approx(16e9 / 0.2 / 1e12)  # of the step alone
     assert row.peak_mb == 1024
     assert row.times_faster is None and row.reference_step_s is None
 
@@ -34,6 +35,16 @@ def test_ratios_are_of_rounds_and_a_smaller_reference_batch_is_told():
     assert first.count("|") == rule.count("|") == line.count("|")
     assert line.startswith("| fog_emg2eeg* | 16 |") and note.startswith("* reference at batch 2")
     assert machine == "two cores"
+
+
+def test_batches_asked_for_are_the_references_too():
+    given = {"directions": ("isruc_eeg2ecg", "fog_emg2eeg")}
+    assert [c.batch for c in train.cases(train.Settings(**given))] == [16, 2, 16]
+    asked = train.cases(train.Settings(**given, batches=(4, 256)))
+    assert [(c.direction, c.batch) for c in asked] == [
+        ("isruc_eeg2ecg", 4), ("isruc_eeg2ecg", 256), ("fog_emg2eeg", 4), ("fog_emg2eeg", 256)
+    ]
+    assert all(c.reference_batch == c.batch for c in asked)
 
 
 def test_collectives_are_counted_by_what_a_device_gets():
