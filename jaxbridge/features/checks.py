@@ -115,9 +115,11 @@ def check_pairs(new: ArrayLike, old: ArrayLike) -> None:
 
 
 def check_labels(
-    labels: ArrayLike, num_windows: int, num_classes: int, *, num_folds: int = 1
+    labels: ArrayLike, num_windows: int, num_classes: int | None = None, *, num_folds: int = 1
 ) -> np.ndarray:
     """Labels as (windows,) int32, refused where a probe cannot be cross-validated on them.
+
+    `num_classes` None stands for as many as the largest label needs.
 
     Raises:
         InputError: wrong count, not whole numbers in [0, num_classes), only one class, or a
@@ -129,9 +131,11 @@ def check_labels(
             f"labels: shape {labels.shape}, but the features have {num_windows} windows; "
             "give one label per window"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        if not np.all(np.mod(labels, 1) == 0):
-            raise InputError("labels: not whole numbers; give class indices 0 .. num_classes - 1")
+    numbers = labels.dtype.kind in "biuf" and np.isfinite(labels).all()
+    if not numbers or not np.all(np.mod(labels, 1) == 0):
+        raise InputError("labels: not whole numbers; give class indices 0 .. num_classes - 1")
+    if num_classes is None:
+        num_classes = max(2, int(labels.max()) + 1)
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}; a probe needs at least 2 classes")
     if labels.min() < 0 or labels.max() >= num_classes:

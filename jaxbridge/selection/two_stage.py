@@ -133,14 +133,13 @@ def choose(
     # Before minutes of probes, not after.
     feature_checks.check_not_constant(new, name="new features")
     feature_checks.check_not_constant(old, name="old features")
-    num_classes = max(2, int(np.max(labels)) + 1)
-    labels = feature_checks.check_labels(labels, new.shape[1], num_classes, num_folds=num_folds)
+    labels = feature_checks.check_labels(labels, new.shape[1], num_folds=num_folds)
     folds = stratified_folds(labels, num_folds, groups=groups)
     probes = None
     if as_published:
         scores = reference_probe.macro_f1(new_outputs, labels, folds)
     else:
-        probes = probe_layers(new, labels, folds, num_classes=num_classes)
+        probes = probe_layers(new, labels, folds, num_classes=int(labels.max()) + 1)
         scores = getattr(probes, criterion)
     mean = scores.mean(axis=1)
     m = int(np.argmin(mean) if criterion == "log_loss" else np.argmax(mean))

@@ -65,6 +65,10 @@ def test_check_pairs_refuses_different_window_counts():
     [
         ([0, 1, 0], 2, 1, r"shape \(3,\)"),
         ([0, 1, 0, 0.5], 2, 1, "whole numbers"),
+        ([0, 1, 0, np.nan], None, 1, "whole numbers"),
+        ([0, 1, 0, np.inf], None, 1, "whole numbers"),
+        (["a", "b", "a", "b"], None, 1, "whole numbers"),
+        ([-1, -1, -1, -1], None, 1, r"-1 \.\. -1 are outside 0 \.\. 1"),
         ([0, 1, 0, 2], 2, 1, r"0 \.\. 2 are outside 0 \.\. 1"),
         ([0, -1, 0, 1], 2, 1, "outside"),
         ([1, 1, 1, 1], 2, 1, "only class 1 occurs"),

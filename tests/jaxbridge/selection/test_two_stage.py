@@ -107,6 +107,9 @@ def test_round_trip_through_json_and_rows():
     ("change", "message"),
     [
         ({"labels": np.zeros(40, int)}, "only class 0"),
+        ({"labels": np.full(40, np.nan)}, "whole numbers"),
+        ({"labels": np.tile(["rest", "load"], 20)}, "whole numbers"),
+        ({"labels": []}, r"labels: shape \(0,\)"),
         ({"old": [np.ones((40, 3))]}, r"old features: layers \[0\] are constant"),
         ({"new": [np.zeros((39, 3))]}, "constant|39 windows"),
         ({"new": [np.full((40, 3), np.nan)]}, "new features, layer 0: NaN"),
