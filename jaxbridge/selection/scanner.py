@@ -24,7 +24,7 @@ from jaxbridge.selection.joint import gram, ridge_maps
 from jaxbridge.selection.two_stage import Criterion, Selection, choose
 from model_ports.errors import InputError
 
-# Ridge maps cost windows^3: evenly spaced ones stand for more.
+# Ridge maps cost windows^3: some windows of each fold stand for more.
 MAX_JOINT_WINDOWS = 500
 
 
@@ -115,12 +115,16 @@ def scan(
     if groups is not None:
         groups = np.asarray(groups)
         num_folds = folds_by_subject(num_folds, groups)
+    # Before minutes of probes, not after.
+    if old_tokens is not None:
+        _check_tokens(old_tokens, len(old_features), len(labels))
     selection, probes = choose(
         new_features, old_features, labels, num_folds=num_folds, groups=groups, criterion=criterion
     )
     labels = np.asarray(labels).astype(int)
     new, _ = stack(new_features, name="new features")
     old, _ = stack(old_features, name="old features")
+    folds = stratified_folds(labels, num_folds, groups=groups)
     draws = Draws(groups, len(labels), resamples=resamples, seed=seed)
     lowest = criterion == "log_loss"
     if lowest:
@@ -130,7 +134,7 @@ def scan(
         value, drawn = probe_draws(probes.held_out, labels, draws, criterion=criterion)
     cka, cka_drawn = cka_draws(new, old, draws)
     joint, joint_drawn = _joint(
-        new, old_features if old_tokens is None else old_tokens, labels, groups, num_folds, draws
+        new, old_features if old_tokens is None else old_tokens, folds, draws
     )
     probe, similarity = stability(value, drawn, lowest=lowest), stability(cka, cka_drawn)
     return Scan(
@@ -141,24 +145,38 @@ def scan(
     )
 
 
-def _joint(new, targets, labels, groups, num_folds, draws: Draws):
-    if len({len(t) for t in targets} | {len(labels)}) != 1:
+def _check_tokens(tokens: Sequence[ArrayLike], layers: int, windows: int) -> None:
+    if len(tokens) != layers:
         raise InputError(
-            f"old tokens: {sorted({len(t) for t in targets})} windows, but {len(labels)} labels; "
+            f"old tokens: {len(tokens)} layers, but {layers} old features; give both of every layer"
+        )
+    if {len(t) for t in tokens} != {windows}:
+        raise InputError(
+            f"old tokens: {sorted({len(t) for t in tokens})} windows, but {windows} labels; "
             "both must come from the same paired windows"
         )
-    rows = np.arange(len(labels))
-    if len(rows) > MAX_JOINT_WINDOWS:
-        rows = np.linspace(0, len(rows) - 1, MAX_JOINT_WINDOWS).astype(int)
-    folds = stratified_folds(
-        labels[rows], num_folds, groups=None if groups is None else groups[rows]
-    )
+
+
+def _joint(new, targets, folds, draws: Draws):
+    rows = _joint_rows(folds)
     grams = np.stack([gram(np.asarray(t)[rows]) for t in targets])
-    maps = ridge_maps(new[:, rows], grams, folds)
-    error = np.zeros((*maps.r2.shape, len(labels)))
-    spread = np.zeros((len(targets), len(labels)))
+    maps = ridge_maps(new[:, rows], grams, folds[:, rows])
+    error = np.zeros((*maps.r2.shape, folds.shape[1]))
+    spread = np.zeros((len(targets), folds.shape[1]))
     error[..., rows], spread[:, rows] = maps.error, maps.spread
     return maps.r2, 1 - ratio_draws(error, spread, draws)
+
+
+def _joint_rows(folds: np.ndarray) -> np.ndarray:
+    """Ascending windows, the same share of each fold and at least one.
+
+    Drawn: evenly spaced ones of classes that alternate would be of one class.
+    """
+    share = min(1.0, MAX_JOINT_WINDOWS / folds.shape[1])
+    rng = np.random.default_rng(0)
+    return np.sort(np.concatenate([
+        rng.permutation(np.flatnonzero(fold))[: max(1, round(share * fold.sum()))] for fold in folds
+    ]))  # fmt: skip
 
 
 def _chosen(probe, probe_drawn, cka, cka_drawn, lowest) -> np.ndarray:

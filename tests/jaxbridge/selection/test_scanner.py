@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbridge.features.checks import stack
+from jaxbridge.selection import scanner
 from jaxbridge.selection.folds import stratified_folds
 from jaxbridge.selection.joint import gram, ridge_maps
 from jaxbridge.selection.scanner import scan
@@ -71,6 +72,24 @@ def test_joint_map_of_tokens(sides):
     np.testing.assert_allclose(given.joint.value, expected.r2)
 
 
+def test_more_windows_than_the_joint_map_takes(sides, found, monkeypatch):
+    """Labels alternate and one class is rare: evenly spaced windows would miss a class."""
+    monkeypatch.setattr(scanner, "MAX_JOINT_WINDOWS", 60)
+    rare = (np.arange(len(LABELS)) % 24 == 1).astype(int)
+    for labels in (LABELS, rare):
+        given = scan(*sides, labels, groups=GROUPS, resamples=200)
+        np.testing.assert_allclose(given.joint.value, found.joint.value, atol=0.2)
+        assert np.unravel_index(np.argmax(given.joint.value), (4, 3)) == (2, 0)
+
+
+def test_every_fold_has_windows_in_the_joint_map(monkeypatch):
+    monkeypatch.setattr(scanner, "MAX_JOINT_WINDOWS", 60)
+    folds = np.arange(601) // 200 == np.arange(4)[:, None]  # the last holds a single window out
+    rows = scanner._joint_rows(folds)
+    assert folds[:, rows].sum(axis=1).tolist() == [20, 20, 20, 1]
+    np.testing.assert_array_equal(rows, np.unique(rows))
+
+
 def test_log_loss_ranks_by_the_lowest(sides):
     given = scan(*sides, LABELS, groups=GROUPS, criterion="log_loss", resamples=50)
     assert given.selection.m == np.argmin(given.probe.value) == np.argmax(given.probe.best) == 2
@@ -109,7 +128,8 @@ def test_rows(found):
         ({"groups": GROUPS[:-1]}, "one subject per window"),
         ({"groups": np.zeros(120)}, "one subject"),
         ({"groups": np.arange(120) // 60}, "at least 3"),
-        ({"old_tokens": [np.ones((50, 2, 3))]}, "same paired windows"),
+        ({"old_tokens": [np.ones((50, 2, 3))] * 3}, "same paired windows"),
+        ({"old_tokens": [np.ones((120, 2, 3))] * 2}, "2 layers, but 3 old features"),
         ({"num_folds": 61, "groups": None}, "fewer than the 61 folds"),
         ({"criterion": "accuracy"}, "unknown"),
     ],
