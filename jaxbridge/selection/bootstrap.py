@@ -34,6 +34,8 @@ BLOCKS = 50
 MAX_CKA_WINDOWS = 2000
 # Draws closer than this are rounding, not difference.
 _ROUNDING = 1e-6
+# Below this share of what centring a draw starts from, float32 keeps too few digits of its HSIC.
+_KEPT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,22 @@ def stability(value: ArrayLike, draws: np.ndarray, *, lowest: bool = False) -> S
         draws: (resamples, ...) the same of each draw. A score that a draw does not define is NaN
             there; it does not count in that draw.
         lowest: the lowest score is the best, as for a loss.
+
+    Raises:
+        InputError: a score that no draw defines.
     """
     value = np.asarray(value, np.float64)
+    if np.isnan(draws).all(axis=0).any():
+        raise InputError(
+            "bootstrap: in no draw do a layer's windows vary enough to score it; give more subjects, "
+            "more windows or more resamples"
+        )
     draws = draws - (np.nanmean(draws, axis=0) - value)
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.nanpercentile(draws, [tail, 100 - tail], axis=0)
     sign = -1.0 if lowest else 1.0
     flat, point = sign * draws.reshape(len(draws), -1), sign * value.reshape(-1)
+    flat = flat[~np.isnan(flat).all(axis=1)]
     top = np.nanmax(flat, axis=1, keepdims=True)
     first = flat >= top - _ROUNDING
     best = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
@@ -159,8 +170,10 @@ def probe_draws(
     Returns:
         The score of all windows, (layers,), and of each draw, (resamples, layers).
     """
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    classes = int(max(predictions.max(), labels.max())) + 1
+    # Classes that occur, however their indices are spaced: the counts below are classes^2.
+    names, index = np.unique(np.vstack([labels, predictions]), return_inverse=True)
+    index = index.reshape(-1, np.shape(labels)[0])
+    labels, predictions, classes = index[0], index[1:], len(names)
     cell = labels * classes + predictions
     hit = cell[:, None, :] == np.arange(classes**2)[:, None]
     shape = (len(predictions), classes, classes)
@@ -182,7 +195,8 @@ def cka_draws(new: ArrayLike, old: ArrayLike, draws: Draws) -> tuple[np.ndarray,
 
     Returns:
         (new layers, old layers) float64, all windows being used, and (resamples, new layers, old
-        layers). A draw of windows that do not vary gives NaN.
+        layers). NaN where a draw's windows do not vary, or so little beside their distance from the
+        mean of all that the score would be rounding: those of one person drawn again and again.
 
     Raises:
         InputError: see `jaxbridge.selection.cka.linear_cka`.
@@ -260,11 +274,16 @@ def _cka_draws(new, old, valid, owner, counts):
         def quadratic(sums):
             return einsum("d...c,d,c->...", sums, w, w)
 
+        def own(sums, k, total):
+            whole = quadratic(sums)
+            found = whole - 2 / n * einsum("mi,mi,i->m", k, k, seen) + total**2 / n**2
+            return jnp.where(found > _KEPT * whole, found, jnp.nan)
+
         return (
             quadratic(products[0]) - 2 / n * einsum("mi,li,i->ml", k, g, seen)
             + jnp.outer(total_k, total_g) / n**2,
-            quadratic(products[1]) - 2 / n * einsum("mi,mi,i->m", k, k, seen) + total_k**2 / n**2,
-            quadratic(products[2]) - 2 / n * einsum("mi,mi,i->m", g, g, seen) + total_g**2 / n**2,
+            own(products[1], k, total_k),
+            own(products[2], g, total_g),
         )  # fmt: skip
 
     return lax.map(draw, counts, batch_size=16)

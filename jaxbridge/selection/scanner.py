@@ -40,7 +40,7 @@ class Scan:
         joint: (new layers, old layers) share of the old layer's input, all its tokens where they
             were given, that a cross-validated ridge map from the new layer explains.
         chosen: (new layers, old layers) how often the two-stage choice fell on the position over
-            all draws.
+            all draws that define it.
         chance: what the probe score would be for guesses by class frequency.
         subjects: how many subjects were resampled, None where they are not known: blocks of
             consecutive windows then.
@@ -184,10 +184,12 @@ def _chosen(probe, probe_drawn, cka, cka_drawn, lowest) -> np.ndarray:
     probe_drawn = probe_drawn - (np.nanmean(probe_drawn, axis=0) - probe.value)
     cka_drawn = cka_drawn - (np.nanmean(cka_drawn, axis=0) - cka.value)
     m = np.argmax(-probe_drawn if lowest else probe_drawn, axis=1)
-    l = np.nanargmax(cka_drawn[np.arange(len(m)), m], axis=1)  # noqa: E741
+    row = cka_drawn[np.arange(len(m)), m]
+    defined = ~np.isnan(row).all(axis=1)  # a draw of windows that hardly vary chooses nothing
+    l = np.nanargmax(row[defined], axis=1)  # noqa: E741
     count = np.zeros(cka.value.shape)
-    np.add.at(count, (m, l), 1 / len(m))
-    return count
+    np.add.at(count, (m[defined], l), 1)
+    return count / max(count.sum(), 1)
 
 
 def _chance(labels: np.ndarray, criterion: Criterion) -> float:

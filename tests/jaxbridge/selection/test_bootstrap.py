@@ -93,6 +93,20 @@ def test_cka_of_draws():
     np.testing.assert_allclose(drawn, expected, atol=2e-5)
 
 
+def test_cka_of_draws_is_no_rounding():
+    """Three people far apart: of one drawn three times too little is left for float32."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(3), 10)
+    draws = Draws(groups, 30, resamples=100)
+    near = rng.standard_normal((3, 6))[groups] + 0.01 * rng.standard_normal((30, 6))
+    new, old = ((near @ rng.standard_normal((2, 6, 5))).astype(np.float32) for _ in range(2))
+    _, drawn = cka_draws(new, old, draws)
+    alone = draws.counts.max(axis=1) == 3
+    assert alone.any() and np.isnan(drawn[alone]).all()
+    expected = [expected_cka(new, old, repeated(draws, b)) for b in np.flatnonzero(~alone)]
+    np.testing.assert_allclose(drawn[~alone], expected, atol=1e-4)
+
+
 def test_cka_beyond_the_limit_uses_some_windows_of_everyone(monkeypatch):
     new, old = sides()
     draws = Draws(people(), 48, resamples=5)
@@ -103,6 +117,27 @@ def test_cka_beyond_the_limit_uses_some_windows_of_everyone(monkeypatch):
     _, drawn = cka_draws(new, old, draws)
     rows = np.repeat(kept, draws.counts[1][draws.member[kept]])
     np.testing.assert_allclose(drawn[1], expected_cka(new, old, rows), atol=2e-5)
+
+
+def test_spacing_of_class_indices_does_not_matter():
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 2, 48), rng.integers(0, 2, (4, 48))
+    draws = Draws(people(), 48, resamples=5)
+    near = probe_draws(predictions, labels, draws, criterion="macro_f1")
+    names = np.array([7, 2**30])
+    far = probe_draws(names[predictions], names[labels], draws, criterion="macro_f1")
+    np.testing.assert_array_equal(far[0], near[0])
+    np.testing.assert_array_equal(far[1], near[1])
+
+
+def test_draws_that_define_nothing_do_not_count():
+    drawn = np.tile([0.5, 0.9], (20, 1))
+    drawn[3], drawn[4, 1] = np.nan, np.nan
+    found = stability([0.5, 0.9], drawn)
+    np.testing.assert_allclose(found.best, [1 / 19, 18 / 19])
+    np.testing.assert_allclose([found.low, found.high], [[0.5, 0.9]] * 2)
+    with pytest.raises(InputError, match="no draw"):
+        stability([0.5, 0.9], np.full((20, 2), np.nan))
 
 
 def test_ratio_of_draws():
