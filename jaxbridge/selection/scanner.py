@@ -26,6 +26,8 @@ from model_ports.errors import InputError
 
 # Ridge maps cost windows^3: some windows of each fold stand for more.
 MAX_JOINT_WINDOWS = 500
+# CKA's draws cost subjects^2: groups of subjects are drawn where there are more.
+MAX_SUBJECTS = 500
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,17 @@ def scan(
     Raises:
         InputError: see `jaxbridge.selection.two_stage.two_stage`; fewer than 3 subjects.
     """
+    # Before minutes of probes, not after.
+    subjects = None
     if groups is not None:
         groups = np.asarray(groups)
         num_folds = folds_by_subject(num_folds, groups)
-    # Before minutes of probes, not after.
+        subjects = len(np.unique(groups))
+        if subjects < 3:
+            raise InputError(
+                f"groups: {subjects} subjects; intervals need at least 3. Give windows of more, or no "
+                "groups (--nofold_by_subject): folds and intervals are by window then"
+            )
     if old_tokens is not None:
         _check_tokens(old_tokens, len(old_features), len(labels))
     selection, probes = choose(
@@ -125,7 +134,8 @@ def scan(
     new, _ = stack(new_features, name="new features")
     old, _ = stack(old_features, name="old features")
     folds = stratified_folds(labels, num_folds, groups=groups)
-    draws = Draws(groups, len(labels), resamples=resamples, seed=seed)
+    drawn_together = None if groups is None else _drawn_together(groups, seed)
+    draws = Draws(drawn_together, len(labels), resamples=resamples, seed=seed)
     lowest = criterion == "log_loss"
     if lowest:
         value = probes.window_log_loss.mean(axis=1)
@@ -141,8 +151,16 @@ def scan(
         selection, probe, similarity, stability(cka[selection.m], cka_drawn[:, selection.m]),
         stability(joint, joint_drawn),
         _chosen(probe, drawn, similarity, cka_drawn, lowest), _chance(labels, criterion),
-        None if groups is None else draws.counts.shape[1],
+        subjects,
     )
+
+
+def _drawn_together(groups: np.ndarray, seed: int) -> np.ndarray:
+    """(windows,) what is resampled as one: a subject, or some subjects where there are many."""
+    names, member = np.unique(groups, return_inverse=True)
+    if len(names) <= MAX_SUBJECTS:
+        return member
+    return (np.random.default_rng(seed).permutation(len(names)) % MAX_SUBJECTS)[member]
 
 
 def _check_tokens(tokens: Sequence[ArrayLike], layers: int, windows: int) -> None:

@@ -90,6 +90,24 @@ def test_every_fold_has_windows_in_the_joint_map(monkeypatch):
     np.testing.assert_array_equal(rows, np.unique(rows))
 
 
+def test_a_subject_whose_signal_was_flat(sides):
+    """Of three people some draws take that one alone, whose windows are all alike."""
+    groups = np.arange(len(LABELS)) // 40
+    flat = [np.where((groups == 0)[:, None], x[:1], x) for x in sides[0]]
+    given = scan(flat, sides[1], LABELS, groups=groups, resamples=100)
+    json.dumps(given.as_dict(), allow_nan=False)
+    for share in (given.chosen, given.cka.best, given.row.best, given.joint.best):
+        assert share.sum() == pytest.approx(1)
+
+
+def test_many_subjects_are_drawn_in_groups(monkeypatch):
+    monkeypatch.setattr(scanner, "MAX_SUBJECTS", 5)
+    together = scanner._drawn_together(GROUPS, seed=0)
+    sizes = [len(set(GROUPS[together == i])) for i in range(5)]
+    assert sorted(sizes) == [2, 2, 2, 3, 3]
+    assert all(len(set(together[GROUPS == name])) == 1 for name in set(GROUPS))
+
+
 def test_log_loss_ranks_by_the_lowest(sides):
     given = scan(*sides, LABELS, groups=GROUPS, criterion="log_loss", resamples=50)
     assert given.selection.m == np.argmin(given.probe.value) == np.argmax(given.probe.best) == 2
@@ -127,7 +145,7 @@ def test_rows(found):
         ({"old_features": [np.ones((119, 3))]}, "119"),
         ({"groups": GROUPS[:-1]}, "one subject per window"),
         ({"groups": np.zeros(120)}, "one subject"),
-        ({"groups": np.arange(120) // 60}, "at least 3"),
+        ({"groups": np.arange(120) // 60}, "at least 3.*no groups"),
         ({"old_tokens": [np.ones((50, 2, 3))] * 3}, "same paired windows"),
         ({"old_tokens": [np.ones((120, 2, 3))] * 2}, "2 layers, but 3 old features"),
         ({"num_folds": 61, "groups": None}, "fewer than the 61 folds"),
