@@ -88,7 +88,7 @@ class CkaSums(NamedTuple):
             InputError: NaN or infinite values, or other layers, widths or window counts.
         """
         _check_batch(self.origin, new, old)
-        return _add_sums(self, jnp.asarray(new), jnp.asarray(old))
+        return _add_sums(self, whole._on_device(new), whole._on_device(old))
 
     def merge(self, other: "CkaSums") -> "CkaSums":
         """Both accumulators' windows in one.
@@ -150,7 +150,7 @@ def _pair_hsic(moments, index, mean_x, mean_y, trace_x, trace_y, n, debiased) ->
 
 
 def _origin(new: ArrayLike, old: ArrayLike) -> Origin:
-    return Origin(*(whole._location(jnp.asarray(side)) for side in (new, old)))
+    return Origin(*(whole._location(whole._on_device(side)) for side in (new, old)))
 
 
 def _moments(x: jax.Array, y: jax.Array) -> _Moments:
@@ -214,7 +214,7 @@ class MinibatchCka(NamedTuple):
         count = np.shape(new)[1]
         if count < 4:
             raise InputError(f"a batch of {count} windows; debiased HSIC needs at least 4")
-        new, old = jnp.asarray(new), jnp.asarray(old)
+        new, old = whole._on_device(new), whole._on_device(old)
         # Centred anew, as the definition has it, but on one scale for all batches.
         at = [
             origin._replace(mean=jnp.mean(side, axis=1, keepdims=True))

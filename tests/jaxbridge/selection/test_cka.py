@@ -2,12 +2,14 @@
 
 import hypothesis.strategies as st
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from jaxbridge.selection import cka
 from jaxbridge.selection.cka import linear_cka, rbf_cka
+from jaxbridge.selection.cka_streaming import CkaSums, MinibatchCka
 from model_ports.errors import InputError
 
 
@@ -137,6 +139,15 @@ def test_bad_input(score):
     bad[0, 2, 1] = np.nan
     with pytest.raises(InputError, match="new features, layer 0: NaN"):
         score(bad, good)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    new, old = (jnp.asarray(side, dtype) for side in related(3, 2, 2, 80, 300, 200))
+    for score in (linear_cka, rbf_cka, lambda x, y: CkaSums.start(x, y).add(x, y).cka(),
+                  lambda x, y: MinibatchCka.start(x, y).add(x, y).cka()):  # fmt: skip
+        expected = score(np.asarray(new, np.float32), np.asarray(old, np.float32))
+        np.testing.assert_array_equal(score(new, old), expected)
 
 
 def test_debiased_of_a_single_outlier_is_an_error_not_nan():
