@@ -49,8 +49,9 @@ def advice(scan: Scan) -> list[str]:
             f"Tie: old layers {ranges(layers)} are equally similar to new layer {m} at 95 %, e.g. "
             f"{_positions((m, i) for i in layers if i != l)}."
         )
-    if not scan.joint.tied[m, l]:
-        best = np.unravel_index(np.argmax(scan.joint.value), scan.joint.value.shape)
+    best = np.unravel_index(np.argmax(scan.joint.value), scan.joint.value.shape)
+    # Where ridge explains nothing anywhere, its best position is noise.
+    if not scan.joint.tied[m, l] and scan.joint.value[best] > 0:
         lines.append(
             f"The joint map is best at another position, {best[0]},{best[1]} "
             f"({_value(scan.joint, best)} explained, here {_value(scan.joint, (m, l))}); a second "
@@ -70,7 +71,8 @@ def advice(scan: Scan) -> list[str]:
 
 
 def _value(table: Stability, at: tuple[int, ...]) -> str:
-    return f"{table.value[at]:.2f} ({table.low[at]:.2f} to {table.high[at]:.2f})"
+    value, low, high = (round(x[at], 2) + 0.0 for x in (table.value, table.low, table.high))  # no -0.00
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _margin(table: Stability, best: int, lowest: bool, what: str) -> str:

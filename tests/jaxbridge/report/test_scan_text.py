@@ -70,6 +70,12 @@ def test_another_best_of_the_joint_map_is_told(clear):
     tied = value == 0.9
     (line,) = advice(with_(clear, joint={"value": value, "tied": tied}))
     assert "best at another position, 0,0" in line
+    assert not advice(with_(clear, joint={"value": value - 1, "tied": tied}))
+
+
+def test_no_negative_zero(clear):
+    low = np.array([[0.1, 0.2], [0.2, 0.3], [0.3, -0.001]])
+    assert "CKA 0.80 (0.00 to 0.82)" in conclusion(with_(clear, cka={"low": low}))
 
 
 @pytest.mark.parametrize(("subjects", "word"), [(None, "not known"), (4, "Only 4 subjects")])
