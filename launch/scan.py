@@ -4,8 +4,9 @@
     python -m launch.scan --data=DIR --out=DIR                  recordings: old = EEG, new = ECG
 
 Fits the teacher and captures the features as `launch.transfer` does, into the same run folder:
-`launch.transfer` with the same flags goes on from there. scan.csv and scan.json hold every score,
-scan.png shows them.
+`launch.transfer` with the same flags goes on from there, and chooses by macro F1: what another
+--criterion chose needs --position and another folder. scan.csv and scan.json hold every score, scan.png
+shows them.
 """
 
 import pathlib
