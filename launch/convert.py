@@ -31,6 +31,7 @@ _SET = flags.DEFINE_multi_string(
     "set", [], "Configuration field that the file does not tell, as field=value; repeatable."
 )
 _SOURCES = flags.DEFINE_bool("sources", False, "Tell where published weights live, and stop.")
+_PYTHONS = {"True": "true", "False": "false", "None": "null"}
 
 
 def main() -> None:
@@ -71,7 +72,8 @@ def _overrides() -> dict[str, Any]:
         if not equals:
             raise mp.InputError(f"--set={setting} must be field=value.")
         try:
-            overrides[field] = json.loads(value)
+            # True and False also as Python spells them
+            overrides[field] = json.loads(_PYTHONS.get(value, value))
         except ValueError:
             overrides[field] = value
     if _LEADS.value is not None:

@@ -1,6 +1,8 @@
 """The contract that every converted encoder keeps."""
 
 import dataclasses
+import types
+import typing
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self
 
@@ -35,15 +37,42 @@ class EncoderConfig:
             raise InputError(f"dtype is {self.dtype!r}; use 'float32' or 'bfloat16'.")
 
     def override(self, **overrides: Any) -> Self:
-        """Returns a copy with fields replaced; an unknown field is an `InputError`."""
-        known = {field.name for field in dataclasses.fields(self)}
-        if unknown := sorted(set(overrides) - known):
+        """Returns a copy with fields replaced.
+
+        Raises:
+            InputError: an unknown field, or a value that is not of the field's type.
+        """
+        known = {field.name: field.type for field in dataclasses.fields(self)}
+        if unknown := sorted(set(overrides) - set(known)):
             raise InputError(
                 f"{type(self).__name__} has no {', '.join(unknown)}; "
                 f"its fields are {', '.join(sorted(known))}."
             )
-        overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
-        return dataclasses.replace(self, **overrides)
+        return dataclasses.replace(
+            self, **{name: _typed(name, known[name], value) for name, value in overrides.items()}
+        )
+
+
+_TYPES = {bool: "True or False", int: "a whole number", float: "a number", tuple: "a sequence"}
+
+
+def _typed(name: str, declared: Any, value: Any) -> Any:
+    """Returns the value of a field, NumPy's types as Python's own, which config.json can hold.
+
+    Raises:
+        InputError: it is not of the declared type: the text "False" would count as true.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        value = tuple(value)
+    either = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
+    kinds = [typing.get_origin(kind) or kind for kind in either]
+    wanted = next((kind for kind in kinds if kind in _TYPES), None)
+    # an int will do for a float; a bool, which Python counts as int, will not
+    if wanted and type(value) not in kinds and not (wanted is float and type(value) is int):
+        raise InputError(f"{name} is {value!r}; it must be {_TYPES[wanted]}.")
+    return value
 
 
 Pool = Literal["mean", "max", "cls"]

@@ -50,6 +50,16 @@ def test_file_is_converted_and_told(tmp_path, settings):
     assert "ecg_fm.safetensors, SHA-256" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_settings_may_be_spelled_as_python_spells_them(tmp_path, settings):
+    safetensors.numpy.save_file(state_dict("ecg_fm", **TINY["ecg_fm"]), tmp_path / "a.safetensors")
+    done = convert(
+        "--model=ecg_fm", f"--checkpoint={tmp_path / 'a.safetensors'}", f"--out={tmp_path / 'out'}",
+        "--set=layer_norm_first=False", *settings,
+    )
+    assert done.returncode == 0, done.stderr
+    assert mp.load(tmp_path / "out").config.layer_norm_first is False
+
+
 def test_bad_input_is_one_line_and_code_2(tmp_path):
     safetensors.numpy.save_file({"a": np.ones(3)}, tmp_path / "a.safetensors")
     out = f"--out={tmp_path / 'out'}"
@@ -57,6 +67,8 @@ def test_bad_input_is_one_line_and_code_2(tmp_path):
         ([f"--checkpoint={tmp_path / 'a.safetensors'}", "--model=labram", out], "is not labram"),
         (["--model=labram"], "--out is needed"),
         (["--model=labram", out, "--set=depth"], "must be field=value"),
+        ([f"--checkpoint={tmp_path / 'a.safetensors'}", "--model=labram", out, "--set=depth=two"],
+         "depth is 'two'; it must be a whole number"),
     ):
         done = convert(*flags)
         assert done.returncode == 2

@@ -1,0 +1,35 @@
+"""What all encoders share: their configurations' fields."""
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import model_ports as mp
+from tests.model_ports.published import TINY
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("ecg_fm", "layer_norm_first", "False", "norm_first is 'False'; it must be True or False"),
+        ("ecg_fm", "layer_norm_first", 0, "must be True or False"),
+        ("labram", "depth", "2", "depth is '2'; it must be a whole number"),
+        ("labram", "depth", 2.5, "must be a whole number"),
+        ("labram", "depth", True, "must be a whole number"),
+        ("labram", "layer_scale", "0.1", "must be a number"),
+        ("labram", "leads", "F3", "leads is 'F3'; it must be a sequence"),
+    ],
+)
+def test_fields_of_another_type_are_refused(name, field, value, message):
+    with pytest.raises(mp.InputError, match=message):
+        mp.create(name, rngs=nnx.Rngs(0), **TINY[name] | {field: value})
+
+
+def test_numpys_types_are_taken_and_saved(tmp_path):
+    encoder = mp.create(
+        "labram", rngs=nnx.Rngs(0), depth=np.int64(1), leads=np.array(["F3", "O1"]),
+        layer_scale=np.float32(0.5), sampling_rate_hz=200,
+    )
+    mp.save(encoder, tmp_path / "labram")
+    assert mp.load(tmp_path / "labram").config == encoder.config
+    assert encoder.config.leads == ("F3", "O1")
