@@ -17,6 +17,7 @@ from model_ports.representations.drawn_signals import DrawnSignals
 from model_ports.whole_folder import whole_folder
 
 _FORMAT = "jaxbridge-encoder-1"
+_FILES = ("README.md", "config.json", "model.safetensors")
 
 
 def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = None) -> None:
@@ -33,8 +34,7 @@ def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = Non
     if isinstance(encoder, DrawnSignals):
         encoder = encoder.encoder
     path = pathlib.Path(path)
-    if path.exists() and not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
-        raise InputError(f"{path} exists and is no saved encoder; choose another folder.")
+    check_replaceable(path)
     digest = weights_hash(encoder)
     config = {
         "format": _FORMAT,
@@ -45,6 +45,24 @@ def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = Non
         safetensors.numpy.save_file(parameters(encoder), aside / "model.safetensors")
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         (aside / "README.md").write_text(model_card(encoder, digest, origin))
+
+
+def check_replaceable(path: str | pathlib.Path) -> None:
+    """Refuses a folder for `save` in which something would be lost that `save` did not write.
+
+    Raises:
+        InputError: as above.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return
+    if not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
+        raise InputError(f"{path} exists and is no saved encoder; choose another folder.")
+    if others := sorted(file.name for file in path.iterdir() if file.name not in _FILES):
+        raise InputError(
+            f"{path} also holds {', '.join(others)}, which saving would delete; move that, or "
+            "choose another folder."
+        )
 
 
 def is_saved(path: str | pathlib.Path) -> bool:
@@ -68,7 +86,10 @@ def load(path: str | pathlib.Path, **config_overrides: Any) -> Encoder:
     """
     path = pathlib.Path(path)
     if not is_saved(path):
-        raise InputError(f"{path} is not a saved encoder (a folder with config.json of ours).")
+        raise InputError(
+            f"{path} is not a saved encoder (a folder with config.json of ours). Published files are "
+            "read by model_ports.from_checkpoint, or converted by launch.convert."
+        )
     stored = json.loads((path / "config.json").read_text())
     config = registry.port(stored["config"]["name"]).config.override(**stored["config"])
     target = registry.abstract(config.name, config.override(**config_overrides))

@@ -18,17 +18,24 @@ def whole_folder(path: pathlib.Path, what: str) -> Iterator[pathlib.Path]:
         what: for the message, such as "the encoder".
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or the current folder is in it.
     """
     try:
+        path = path.resolve()  # of a link, what it points to is replaced
+        if path.exists() and pathlib.Path.cwd().is_relative_to(path):
+            raise InputError(
+                f"{path} is the current folder or holds it, so {what} cannot take its place; "
+                "name a folder in it, or start elsewhere."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            yield aside
-            aside.chmod(0o755)
+            new = aside / "new"
+            new.mkdir()
+            yield new
             if path.exists():
-                shutil.rmtree(path)
-            aside.rename(path)
+                path.rename(aside / "old")  # deleting it takes longer and may be interrupted
+            new.rename(path)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
