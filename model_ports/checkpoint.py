@@ -16,8 +16,8 @@ from model_ports.errors import InputError
 from model_ports.parameters import parameter_shapes, parameters
 from model_ports.port import Port, Prefix
 
-# DistributedDataParallel and torch.compile put these before every name.
-_TRAINING = (Prefix("module."), Prefix("_orig_mod."))
+# DistributedDataParallel and torch.compile put these before every name, in either order.
+_TRAINING = (Prefix("module."), Prefix("_orig_mod."), Prefix("module."))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,8 @@ def read_checkpoint(
     """As `from_checkpoint`, with an account of which entries were used."""
     port = registry.port(name)
     path = pathlib.Path(path)
-    folder = path.parent if path.is_file() else path
+    # ours by its weights' name; another file in such a folder is read as what it is
+    folder = path.parent if path.is_file() and path.name == "model.safetensors" else path
     if saving.is_saved(folder):
         return _read_saved(name, folder, config_overrides)
     file = read_file(path, port.inert_types)
@@ -179,12 +180,20 @@ def _refuse_other_models(
     if share >= 0.5:
         return
     others = (registry.port(name) for name in registry.available())
-    better = [p.name for p in others if _share(p, p.config, entries) > 0.9]
+    better = [p.name for p in others if _share(p, p.config, _inside(p, entries)) > 0.9]
     raise InputError(
         f"{path} is not {port.name}: {share:.0%} of the entries it needs are there. "
         + (f"It looks like {' or '.join(better)}." if better
            else f"It holds {_short(sorted(entries))}.")
     )
+
+
+def _inside(port: Port, entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The entries without the prefixes under which the model's published files keep them."""
+    for prefix in port.prefixes:
+        if any(name.startswith(prefix.sign or prefix.text) for name in entries):
+            entries = {name.removeprefix(prefix.text): array for name, array in entries.items()}
+    return entries
 
 
 def _share(port: Port, config: EncoderConfig, entries: dict[str, np.ndarray]) -> float:

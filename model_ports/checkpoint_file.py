@@ -43,6 +43,7 @@ _INERT = (
 )
 _WRAPPERS = ("model_state_dict", "state_dict", "model", "module")
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_NAMES = ("model.safetensors", "pytorch_model.bin")
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -92,8 +93,9 @@ def _read_folder(path: pathlib.Path, inert_types: Sequence[str]) -> CheckpointFi
                     raise InputError(f"{path / index} names a file outside its folder: {shard}.")
                 entries |= read_file(path / shard, inert_types).entries
             return CheckpointFile(entries, config)
-    # one file under several formats is common; the one without a pickle is preferred
-    found = sorted(
+    # one file under several formats is common; the one without a pickle is preferred. Trainers put
+    # their own .bin and .pt files beside those of the hub's names.
+    found = [path / name for name in _NAMES if (path / name).exists()][:1] or sorted(
         (f for f in path.iterdir() if f.suffix in _WEIGHTS),
         key=lambda f: (_WEIGHTS.index(f.suffix), f.name),
     )

@@ -150,7 +150,13 @@ def _shape(array: np.ndarray) -> Shape:
 
 
 def _float32(name: str, array: np.ndarray, model: str) -> np.ndarray:
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except (TypeError, RuntimeError):  # a PyTorch tensor in bfloat16, with a gradient, on a GPU
+        raise InputError(
+            f"{model}: entry {name} is no NumPy array and cannot be made one; "
+            "of a PyTorch tensor pass tensor.detach().cpu().float().numpy()."
+        ) from None
     if array.dtype.kind not in "fV" and array.dtype.name != "bfloat16":
         raise InputError(f"{model}: entry {name} holds {array.dtype}, not floating-point numbers.")
     array = array.astype(np.float32)

@@ -87,7 +87,11 @@ def test_half_precision_is_read_exactly(tmp_path, entries, dtype):
     )
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "hubert_ecg.", "module.hubert_ecg."])
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "hubert_ecg.",
+     "module.hubert_ecg."],
+)
 def test_prefixes_are_cut(tmp_path, entries, expected, prefix):
     path = tmp_path / "model.safetensors"
     prefixed = {prefix + name: array for name, array in entries.items()}
@@ -120,6 +124,13 @@ def test_folder_saved_by_us(tmp_path, entries, expected):
         mp.from_checkpoint("ecg_fm", tmp_path / "ours")
 
 
+def test_another_file_in_such_a_folder_is_not_taken_for_ours(tmp_path, entries, expected):
+    mp.save(mp.create("hubert_ecg_small", rngs=nnx.Rngs(0), **HUBERT), tmp_path / "ours")
+    path = tmp_path / "ours" / "published.safetensors"
+    safetensors.numpy.save_file(entries, path)
+    assert mp.weights_hash(mp.from_checkpoint("hubert_ecg_small", path, **HUBERT)) == expected
+
+
 def test_partial_match_is_refused_with_every_name(tmp_path, entries):
     path = tmp_path / "model.safetensors"
     gone = sorted(entries)[:3]
@@ -142,6 +153,17 @@ def test_file_of_another_model_is_named(tmp_path):
     safetensors.numpy.save_file(state_dict("labram"), path)
     with pytest.raises(mp.InputError, match=r"is not ecg_fm: .* looks like labram"):
         mp.from_checkpoint("ecg_fm", path)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("labram", "student."), ("normwear", "backbone."), ("ecg_fm", "")]
+)
+def test_file_of_another_model_is_named_from_under_its_prefix(tmp_path, name, prefix):
+    path = tmp_path / "model.safetensors"
+    entries = state_dict(name, **TINY[name] | {"depth": 12})
+    safetensors.numpy.save_file({prefix + n: array for n, array in entries.items()}, path)
+    with pytest.raises(mp.InputError, match=f"is not papagei: .* looks like {name}"):
+        mp.from_checkpoint("papagei", path)
 
 
 def test_unported_configuration_is_refused(tmp_path, entries):

@@ -463,3 +463,18 @@ def test_hub_folder_with_a_pytorch_file(tmp_path):
     assert encoder.config.num_heads == 4
     without = {k: v for k, v in HUBERT.items() if k != "num_heads"}
     assert mp.from_checkpoint("hubert_ecg_small", tmp_path, **without).config.num_heads == 2
+
+
+def test_hub_names_win_over_what_a_trainer_leaves_beside(tmp_path):
+    entries = state_dict("hubert_ecg_small", **HUBERT)
+    torch.save(tensors(entries), tmp_path / "pytorch_model.bin")
+    torch.save({"state": {}, "param_groups": []}, tmp_path / "optimizer.pt")
+    torch.save({"learning_rate": 1e-3}, tmp_path / "training_args.bin")
+    encoder = mp.from_checkpoint("hubert_ecg_small", tmp_path, **HUBERT)
+    assert mp.weights_hash(encoder) == parameter_hash("hubert_ecg_small", entries, **HUBERT)
+
+
+def test_tensors_that_numpy_cannot_hold_are_told():
+    entries = {n: t.bfloat16() for n, t in tensors(state_dict("labram", depth=1)).items()}
+    with pytest.raises(mp.InputError, match=r"cls_token is no NumPy array .* pass tensor\.detach"):
+        mp.from_state_dict("labram", entries, depth=1)
