@@ -34,7 +34,7 @@ def prepare_images(
                 "as value_range=(0, 1) or (0, 255)."
             )
         value_range = 0, 255
-    low, high = value_range
+    low, high = map(float, value_range)  # an integer would be subtracted within the pictures' type
     found = float(images.min()), float(images.max())
     if not low < high or not (low <= found[0] and found[1] <= high):
         raise InputError(

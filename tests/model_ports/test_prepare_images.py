@@ -76,3 +76,10 @@ def test_the_range_of_floats_must_be_stated_and_hold(encoder):
         encoder.prepare(pictures, value_range=(0, 1))
     with pytest.raises(mp.InputError, match="no pixels"):
         encoder.prepare(_pictures(0, 8, 8, 3))
+
+
+def test_whole_numbers_do_not_overflow_on_the_way_to_0_and_1(encoder):
+    pictures = np.full((1, encoder.config.image_size, encoder.config.image_size, 3), 32767, np.int16)
+    pictures[0, 0, 0] = -32768
+    out = np.asarray(encoder.prepare(pictures, value_range=(-32768, 32767)))
+    assert (out.min(), out.max()) == (0, 1)
