@@ -29,8 +29,10 @@ def labram_position_rows(leads: tuple[str, ...]) -> tuple[int, ...]:
     that name, so names are taken as they are.
 
     Raises:
-        InputError: a lead has no row.
+        InputError: a lead has no row, or there is none.
     """
+    if not leads:
+        raise InputError("LaBraM: leads is empty; name the signal's, such as leads=('F3', 'C3').")
     rows = {name: 1 + i for i, name in enumerate(LABRAM_ELECTRODES)}
     if unknown := [lead for lead in leads if lead.upper() not in rows]:
         raise InputError(

@@ -93,7 +93,9 @@ def check_description(
 
 def _lead_names(leads: Sequence[str] | None, model: str) -> tuple[str, ...]:
     remedy = "give a sequence with one name per lead, such as leads=('F3', 'C3')"
-    if leads is None or isinstance(leads, str) or not len(leads):
+    # a set would give its names in any order
+    unordered = isinstance(leads, str | set | frozenset) or not hasattr(leads, "__len__")
+    if unordered or not len(leads):
         raise InputError(f"{model}: leads is {leads!r}; {remedy}.")
     if bad := [name for name in leads if not isinstance(name, str) or not name.strip()]:
         raise InputError(f"{model}: {bad[0]!r} among leads is no name; {remedy}.")

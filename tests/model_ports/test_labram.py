@@ -125,6 +125,11 @@ def test_table_and_lead_names_must_come_together():
         mp.from_state_dict("labram", Golden("labram").state_dict(), leads=_LEADS)
 
 
+def test_no_leads_at_all_are_refused():
+    with pytest.raises(mp.InputError, match="leads is empty"):
+        mp.create("labram", rngs=nnx.Rngs(0), depth=1, leads=())
+
+
 def test_random_weights_follow_the_published_initialisation():
     encoder = mp.create("labram", rngs=nnx.Rngs(0), leads=_LEADS)
     assert np.asarray(encoder.blocks[3].mlp.fc1.kernel[...]).std() == pytest.approx(0.02, rel=0.02)

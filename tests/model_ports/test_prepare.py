@@ -221,7 +221,7 @@ def test_every_encoder_refuses_a_bad_description(name):
     _refused("sampling_rate_hz=20 is too low.*at least", name, good, sampling_rate_hz=20)
     for unit in (None, "", "uv", "MV", "mmHg", 1.0):
         _refused("unit is .*'V', 'mV', 'uV'", name, good, unit=unit)
-    for leads in (None, (), "II", (1,), ("",)):
+    for leads in (None, (), "II", (1,), ("",), {"II", "V1"}, iter(["II"])):
         _refused("leads is|is no name", name, good, leads=leads)
     _refused(f"{count} leads in a recording.*but {count + 1}", name, good,
              leads=[f"V{i + 1}" for i in range(count + 1)])
