@@ -342,7 +342,9 @@ class EcgDualnet(Encoder):
     def embed(self, signal: jax.Array) -> jax.Array:
         """(batch, 1, samples), z-scored at 300 Hz -> log spectrogram, (batch, frames*33, 1)."""
         spectrogram = log_spectrogram(self._lead(signal), self.config.frame_samples)
-        return spectrogram.reshape(signal.shape[0], -1, 1).astype(jnp.dtype(self.config.dtype))
+        batch, frames, frequencies = spectrogram.shape
+        tokens = spectrogram.reshape(batch, frames * frequencies, 1)
+        return tokens.astype(jnp.dtype(self.config.dtype))
 
     def context(self, signal: jax.Array) -> jax.Array:
         """What conditions every block: the signal branch's result, (batch, 256)."""
@@ -367,7 +369,7 @@ class EcgDualnet(Encoder):
                 f"{num_tokens}: layer_shape tells how many a signal gives."
             )
         out = self.blocks[i](tokens.reshape(batch, height, width, features), context)
-        return out.reshape(batch, -1, out.shape[-1])
+        return out.reshape(batch, out.shape[1] * out.shape[2], out.shape[3])
 
     def logits(self, tokens: jax.Array, context: jax.Array) -> jax.Array:
         """The published classifier on the last layer's output, (batch, classes)."""

@@ -98,7 +98,8 @@ class Stem(nnx.Module):
 
     def __call__(self, patches: jax.Array) -> jax.Array:
         """(batch, patches, samples) -> (batch, patches, features), time slow, channel fast."""
-        return in_groups(self._stem, patches, patches.dtype.itemsize * patches[0].size)
+        size = math.prod(patches.shape[1:])
+        return in_groups(self._stem, patches, patches.dtype.itemsize * size)
 
     def _stem(self, patches: jax.Array) -> jax.Array:
         batch, num_patches, samples = patches.shape
@@ -107,8 +108,8 @@ class Stem(nnx.Module):
             (self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)
         ):
             x = conv(x)
-            x = gelu(norm(x.reshape(batch, -1, x.shape[-1]))).reshape(x.shape)
-        return x.reshape(batch, num_patches, -1)
+            x = gelu(norm(x.reshape(batch, num_patches * x.shape[1], x.shape[2]))).reshape(x.shape)
+        return x.reshape(batch, num_patches, x.shape[1] * x.shape[2])
 
 
 class Attention(nnx.Module):
@@ -276,7 +277,7 @@ class Labram(Encoder):
         dtype = jnp.dtype(self.config.dtype)
         batch, num_leads, seconds, samples = signal.shape
         patches = jnp.asarray(signal, dtype).reshape(batch, num_leads * seconds, samples)
-        tokens = self.patch_embed(patches).reshape(batch, num_leads, seconds, -1)
+        tokens = self.patch_embed(patches).reshape(batch, num_leads, seconds, self.config.features)
         tokens = tokens + _time_rows(self.time_embed[0], seconds).astype(dtype)
         cls = self.cls_token[...]
         if leads is not None:
@@ -285,7 +286,8 @@ class Labram(Encoder):
             tokens = tokens + table[rows][:, None].astype(dtype)
             cls = cls + table[0]
         cls = jnp.broadcast_to(cls.astype(dtype), (batch, 1, tokens.shape[-1]))
-        return jnp.concatenate([cls, tokens.reshape(batch, num_leads * seconds, -1)], axis=1)
+        tokens = tokens.reshape(batch, num_leads * seconds, tokens.shape[-1])
+        return jnp.concatenate([cls, tokens], axis=1)
 
     def layer(self, i: int, tokens: jax.Array, context: Any) -> jax.Array:
         del context

@@ -218,13 +218,14 @@ class Normwear(Encoder):
             batch, channels, _SERIES, rows, _PATCH_ROWS, _COLUMNS, _PATCH_SCALES
         )
         patches = patches.transpose(0, 1, 3, 5, 4, 6, 2).reshape(
-            batch, channels, rows * _COLUMNS, -1
+            batch, channels, rows * _COLUMNS, _PATCH_ROWS * _PATCH_SCALES * _SERIES
         )
         table = self._positions(rows)
         x = self.patch_embed(patches.astype(dtype)) + table[1:].astype(dtype)
         cls = self.cls_token[0] + table[:1]
         cls = jnp.broadcast_to(cls.astype(dtype), (batch, channels, *cls.shape))
-        return jnp.concatenate([cls, x], axis=2).reshape(batch, -1, config.features)
+        x = jnp.concatenate([cls, x], axis=2)
+        return x.reshape(batch, channels * x.shape[2], config.features)
 
     def _check_length(self, samples: int) -> None:
         if samples - 2 < _PATCH_ROWS:

@@ -117,4 +117,5 @@ def as_image(tokens: jax.Array, side: int) -> jax.Array:
 
 def as_tokens(image: jax.Array) -> jax.Array:
     """(batch, height, width, features) -> (batch, height * width, features)."""
-    return image.reshape(image.shape[0], -1, image.shape[-1])
+    batch, height, width, features = image.shape
+    return image.reshape(batch, height * width, features)

@@ -135,14 +135,16 @@ class Block(nnx.Module):
 def _to_windows(tokens: jax.Array, side: int, window: int) -> jax.Array:
     """(batch, side * side, features) -> (batch * windows, window * window, features)."""
     count = side // window
-    x = tokens.reshape(-1, count, window, count, window, tokens.shape[-1])
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, window**2, tokens.shape[-1])
+    batch, _, features = tokens.shape
+    x = tokens.reshape(batch, count, window, count, window, features)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch * count**2, window**2, features)
 
 
 def _from_windows(windows: jax.Array, side: int, window: int) -> jax.Array:
     count = side // window
-    x = windows.reshape(-1, count, count, window, window, windows.shape[-1])
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, side**2, windows.shape[-1])
+    batch, features = windows.shape[0] // count**2, windows.shape[-1]
+    x = windows.reshape(batch, count, count, window, window, features)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, side**2, features)
 
 
 class PatchMerging(nnx.Module):

@@ -15,6 +15,7 @@ from model_ports.errors import InputError
 from model_ports.port import Port
 from model_ports.tiny_biomoe import efficientvit, spectformer
 from model_ports.tiny_biomoe.config import TinyBiomoeConfig
+from model_ports.tiny_biomoe.convolutions import as_tokens
 from model_ports.tiny_biomoe.images import prepare_images
 
 _VIT = 5  # first layer of EfficientViT
@@ -126,7 +127,7 @@ class TinyBiomoe(Encoder):
     def context(self, signal: jax.Array) -> Context:
         """Returns the normalised image and both experts' results."""
         image = self._image(signal)
-        pixels = image.reshape(image.shape[0], -1, 3)
+        pixels = as_tokens(image)
         first = super().run(self.spectformer.stem(image), 0, _VIT)
         second = super().run(pixels, _VIT, _FUSION)
         return Context(pixels, self.spectformer.result(first), token_mean(second))
@@ -186,7 +187,7 @@ class TinyBiomoe(Encoder):
 
     def activations(self, signal: jax.Array, pool: Pool = "mean") -> Activations:
         image = self._image(signal)
-        pixels = image.reshape(image.shape[0], -1, 3)
+        pixels = as_tokens(image)
         inputs, outputs = [], []
 
         def through(tokens: jax.Array, start: int, stop: int) -> jax.Array:

@@ -1,5 +1,6 @@
-"""What all encoders share: their configurations' fields."""
+"""What all encoders share: their configurations' fields, batches of no window."""
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -33,3 +34,24 @@ def test_numpys_types_are_taken_and_saved(tmp_path):
     mp.save(encoder, tmp_path / "labram")
     assert mp.load(tmp_path / "labram").config == encoder.config
     assert encoder.config.leads == ("F3", "O1")
+
+
+_SHAPES = {  # of one window
+    "labram": (4, 2, 200), "normwear": (3, 393), "papagei": (1, 333), "ecg_dualnet": (1, 18000),
+    "tiny_biomoe": (3, 224, 224), "ecg_fm": (12, 1003),
+    **{f"hubert_ecg_{size}": (1003,) for size in ("small", "base", "large")},
+}
+
+
+@pytest.mark.parametrize("name", mp.available())
+def test_no_windows_have_no_features(name):
+    def final(encoder, signal):
+        return encoder.activations(signal).final
+
+    some, none = (
+        jax.eval_shape(
+            final, mp.abstract(name), jax.ShapeDtypeStruct((batch, *_SHAPES[name]), np.float32)
+        )
+        for batch in (2, 0)
+    )
+    assert none.shape == (0, *some.shape[1:])
