@@ -112,18 +112,22 @@ def _check(file: PublishedFile, path: pathlib.Path) -> None:
     if file.checksum is not None:
         algorithm, _, wanted = file.checksum.partition(":")
         found = _digest(path, algorithm)
-        origin = "published"
+        origin, remedy = "published", "Delete it and try again."
     else:
         record = path.with_name(f"{path.name}.sha256")
         found = _digest(path, "sha256")
         if not record.exists():
-            record.write_text(f"{found}  {path.name}\n")
+            try:
+                record.write_text(f"{found}  {path.name}\n")
+            except OSError:  # a cache that others fill, read-only here
+                return
         wanted = record.read_text().split()[0]
         origin = f"recorded in {record.name}"
+        remedy = f"If you replaced it on purpose, delete {record.name}; else the file; and try again."
     if found != wanted:
         raise InputError(
             f"{path} is damaged or another file: its checksum is {found}, {origin} is {wanted}. "
-            "Delete it and try again."
+            f"{remedy}"
         )
 
 

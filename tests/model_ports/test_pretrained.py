@@ -86,6 +86,32 @@ def test_file_that_changed_in_the_cache(cache, published):
         mp.from_pretrained(NAME)
 
 
+def test_a_damaged_first_copy_can_be_replaced(cache, published):
+    server, expected = published()
+    cache.mkdir(parents=True)
+    path = cache / "tiny.safetensors"
+    path.write_bytes(server.read_bytes()[:-100])
+    with pytest.raises(mp.InputError, match="copy it again"):
+        mp.from_pretrained(NAME, **TINY[NAME])
+    path.write_bytes(server.read_bytes())
+    with pytest.raises(mp.InputError, match=r"on purpose, delete tiny\.safetensors\.sha256"):
+        mp.from_pretrained(NAME, **TINY[NAME])
+    (cache / "tiny.safetensors.sha256").unlink()
+    assert mp.weights_hash(mp.from_pretrained(NAME, **TINY[NAME])) == expected
+
+
+def test_a_cache_that_cannot_be_written_is_read(cache, published, monkeypatch):
+    server, expected = published()
+    cache.mkdir(parents=True)
+    (cache / "tiny.safetensors").write_bytes(server.read_bytes())
+
+    def read_only(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.write_text", read_only)
+    assert mp.weights_hash(mp.from_pretrained(NAME, **TINY[NAME])) == expected
+
+
 def test_hub_files_come_with_their_companions(cache, published, tmp_path, monkeypatch):
     server, expected = published(hub="someone/model", companions=("config.json",))
     config = tmp_path / "config.json"
