@@ -274,6 +274,8 @@ class Labram(Encoder):
              self.config.patch_samples),
             "LaBraM",
         )
+        if not signal.shape[2]:
+            raise InputError("LaBraM needs at least one second.")
         dtype = jnp.dtype(self.config.dtype)
         batch, num_leads, seconds, samples = signal.shape
         patches = jnp.asarray(signal, dtype).reshape(batch, num_leads * seconds, samples)

@@ -116,6 +116,8 @@ def test_bfloat16_compute(published):
 def test_other_signal_shapes_are_refused(published, shape):
     with pytest.raises(mp.InputError, match=r"LaBraM takes a signal of shape \(batch, 6, seconds"):
         published(np.zeros(shape, np.float32))
+    with pytest.raises(mp.InputError, match="at least one second"):
+        published(np.zeros((1, 6, 0, 200), np.float32))
 
 
 def test_table_and_lead_names_must_come_together():
