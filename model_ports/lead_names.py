@@ -40,7 +40,8 @@ def _without_reference(name: str) -> _Key:
     A2-A1 keeps its name: it is the difference of the two ears, not an electrode against one.
     """
     modality, base = _electrode(name)
-    if (match := _REFERENCE.match(base)) and match[1] not in _EARS:
+    match = _REFERENCE.match(base)
+    if match and not (match[1] in _EARS and match[2][:2] in _EARS):
         base = match[1]
     return modality, _RENAMED.get(base, base)
 

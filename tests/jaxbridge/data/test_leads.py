@@ -59,6 +59,11 @@ def test_bipolar_lead_is_not_its_first_electrode():
         pick(["EEG A2-A1"], ["A2"])
 
 
+@pytest.mark.parametrize("reference", ["REF", "AVG", "AR"])
+def test_an_ear_against_a_common_reference_is_an_electrode(reference):
+    assert pick([f"EEG A2-{reference}", f"EEG A1-{reference}"], ["A1"]) == [1]
+
+
 def test_missing_lead_lists_what_is_there_and_names_the_recording():
     with pytest.raises(InputError, match=r"No lead 'Oz' in night1\.edf.*EEG O1, EEG O2"):
         pick(["EEG O1", "EEG O2"], ["O1", "Oz"], name="night1.edf")
