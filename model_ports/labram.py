@@ -152,8 +152,8 @@ class Block(nnx.Module):
         self.attn = Attention(config, layer, rngs=rngs)
         self.norm2 = _layer_norm(dim, dtype, rngs)
         self.mlp = Mlp(config, layer, rngs=rngs)
-        self.gamma_1 = nnx.Param(jnp.full((dim,), config.layer_scale))
-        self.gamma_2 = nnx.Param(jnp.full((dim,), config.layer_scale))
+        self.gamma_1 = nnx.Param(jnp.full((dim,), config.layer_scale, jnp.float32))
+        self.gamma_2 = nnx.Param(jnp.full((dim,), config.layer_scale, jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, tokens, features) -> the same."""

@@ -29,7 +29,7 @@ class Depthwise(nnx.Module):
         self.width, self.stride = width, stride
         init = kernel_init or torch_init.bias_init(width * width)
         self.kernel = nnx.Param(init(rngs.params(), (width, width, features), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, height, width, features) -> the same, each side divided by the stride."""
@@ -70,7 +70,7 @@ class Normed(nnx.Module):
         self.conv = conv
         self.norm = BatchNorm(features)
         if ends_branch:
-            self.norm.scale[...] = jnp.zeros(features)
+            self.norm.scale[...] = jnp.zeros(features, jnp.float32)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.norm(self.conv(x))

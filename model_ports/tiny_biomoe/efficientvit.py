@@ -93,7 +93,7 @@ class CascadedAttention(nnx.Module):
             for i in range(self.num_heads)
         ])
         self.proj = Normed(pointwise(features, features, dtype, rngs), features, ends_branch=True)
-        self.attention_biases = nnx.Param(jnp.zeros((self.num_heads, self.side**2)))
+        self.attention_biases = nnx.Param(jnp.zeros((self.num_heads, self.side**2), jnp.float32))
 
     def __call__(self, windows: jax.Array) -> jax.Array:
         """(windows, tokens, features) -> the same."""

@@ -40,8 +40,8 @@ class ImageNorm(nnx.Module):
     """Layer normalisation over a whole image with a weight per pixel and colour."""
 
     def __init__(self, size: int):
-        self.scale = nnx.Param(jnp.ones((size, size, 3)))
-        self.bias = nnx.Param(jnp.zeros((size, size, 3)))
+        self.scale = nnx.Param(jnp.ones((size, size, 3), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((size, size, 3), jnp.float32))
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """(batch, height, width, 3) -> the same; means are nested, which keeps float32 exact."""

@@ -55,3 +55,10 @@ def test_no_windows_have_no_features(name):
         for batch in (2, 0)
     )
     assert none.shape == (0, *some.shape[1:])
+
+
+@pytest.mark.parametrize("name", mp.available())
+def test_weights_are_float32_where_jax_has_64_bits(name):
+    with jax.enable_x64(True):
+        state = nnx.state(mp.abstract(name, **({"leads": ("F3",)} if name == "labram" else {})))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {np.dtype(np.float32)}
