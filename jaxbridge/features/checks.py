@@ -122,8 +122,8 @@ def check_labels(
     `num_classes` None stands for as many as the largest label needs.
 
     Raises:
-        InputError: wrong count, not whole numbers in [0, num_classes), only one class, or a
-            class with fewer windows than folds.
+        InputError: wrong count, not whole numbers in [0, num_classes), only one class, or see
+            `rare_classes`.
     """
     labels = np.asarray(labels)
     if labels.shape != (num_windows,):
@@ -150,11 +150,24 @@ def check_labels(
             f"labels: only class {labels[0]} occurs; a probe needs at least 2 "
             "(is the task head degenerate?)"
         )
-    few = [int(k) for k in range(num_classes) if 0 < counts[k] < num_folds]
-    if few:
-        k = few[0]
-        raise InputError(
-            f"labels: class {k} has {counts[k]} windows, fewer than the {num_folds} folds; "
-            "use fewer folds or leave the class out"
-        )
+    rare_classes(labels, num_folds)
     return labels
+
+
+def rare_classes(labels: np.ndarray, num_folds: int) -> dict[int, int]:
+    """Returns classes with fewer windows than folds, each with its windows.
+
+    As in scikit-learn they may be there: folds that lack one are trained or scored without it.
+
+    Raises:
+        InputError: fewer than two other classes, which every fold can be trained and scored on.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    few = counts < num_folds
+    if len(classes) - few.sum() < 2:
+        k = np.flatnonzero(few)[0]
+        raise InputError(
+            f"labels: class {classes[k]} has {counts[k]} windows, fewer than the {num_folds} folds; "
+            "use fewer folds, more windows, or a teacher that tells classes apart"
+        )
+    return dict(zip(classes[few].tolist(), counts[few].tolist(), strict=True))

@@ -1,8 +1,11 @@
 """Test masks of cross-validation folds, as scikit-learn makes them."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxbridge.features.checks import rare_classes
 from model_ports.errors import InputError
 
 
@@ -41,8 +44,8 @@ def stratified_folds(
         (folds, windows) bool, True where the window is held out; every window is held out once.
 
     Raises:
-        InputError: fewer than 2 folds, a class with fewer windows than folds, or fewer subjects
-            than folds.
+        InputError: fewer than 2 folds, fewer than two classes with as many windows as folds, or
+            fewer subjects than folds.
     """
     # Two seconds to import: a script with a wrong flag need not wait for it.
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -50,13 +53,7 @@ def stratified_folds(
     labels = np.asarray(labels)
     if num_folds < 2:
         raise InputError(f"num_folds is {num_folds}; at least 2 are needed")
-    classes, counts = np.unique(labels, return_counts=True)
-    if counts.min() < num_folds:
-        k = np.argmin(counts)
-        raise InputError(
-            f"labels: class {classes[k]} has {counts[k]} windows, fewer than the {num_folds} "
-            "folds; use fewer folds or leave the class out"
-        )
+    rare_classes(labels, num_folds)
     if groups is None:
         splitter = StratifiedKFold(num_folds)
     else:
@@ -72,6 +69,8 @@ def stratified_folds(
             )
         splitter = StratifiedGroupKFold(num_folds)
     masks = np.zeros((num_folds, len(labels)), bool)
-    for fold, (_, test) in enumerate(splitter.split(np.zeros((len(labels), 1)), labels, groups)):
-        masks[fold, test] = True
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # told by `choose`
+        for fold, (_, test) in enumerate(splitter.split(np.zeros((len(labels), 1)), labels, groups)):
+            masks[fold, test] = True
     return masks

@@ -5,6 +5,7 @@ old encoder's layer l whose input is most similar (biased linear CKA) to it; the
 wins, as in the published code. The position after the last old layer ("head") is no candidate.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from jaxbridge.selection.cka import linear_cka
 from jaxbridge.selection.folds import stratified_folds
 from jaxbridge.selection.probe import ProbeResult, probe_layers
 from model_ports.errors import InputError
+
+_log = logging.getLogger("jaxbridge")
 
 Criterion = Literal["macro_f1", "balanced_accuracy", "log_loss"]
 CRITERIA = ("macro_f1", "balanced_accuracy", "log_loss")
@@ -102,7 +105,8 @@ def two_stage(
 
     Raises:
         InputError: different window counts, NaN or constant features, fewer than 4 windows,
-            labels of one class, a class with fewer windows than folds, or an unknown criterion.
+            labels of one class, fewer than two classes with as many windows as folds, or an unknown
+            criterion.
     """
     return choose(
         new_outputs, old_inputs, labels, num_folds=num_folds, groups=groups, criterion=criterion,
@@ -134,6 +138,9 @@ def choose(
     feature_checks.check_not_constant(new, name="new features")
     feature_checks.check_not_constant(old, name="old features")
     labels = feature_checks.check_labels(labels, new.shape[1], num_folds=num_folds)
+    if rare := feature_checks.rare_classes(labels, num_folds):
+        said = ", ".join(f"class {k}: {count}" for k, count in rare.items())
+        _log.warning("fewer windows than folds (%s): some folds lack them", said)
     folds = stratified_folds(labels, num_folds, groups=groups)
     probes = None
     if as_published:

@@ -73,6 +73,7 @@ def test_check_pairs_refuses_different_window_counts():
         ([0, -1, 0, 1], 2, 1, "outside"),
         ([1, 1, 1, 1], 2, 1, "only class 1 occurs"),
         ([0, 0, 0, 1], 2, 2, "class 1 has 1 windows, fewer than the 2 folds"),
+        ([0, 2, 0, 1], 3, 2, "class 1 has 1 windows, fewer than the 2 folds"),
         ([0, 0, 0, 1], 1, 1, "at least 2 classes"),
     ],
 )

@@ -78,6 +78,17 @@ def test_first_of_equals_wins(criterion):
     assert found.cka[1, 1] == pytest.approx(1, abs=1e-6)
 
 
+def test_a_class_that_the_teacher_tells_once_is_scored_as_scikit_learn_does(caplog):
+    new, old, labels = small(windows=60)
+    labels[7] = 2
+    with caplog.at_level("WARNING", "jaxbridge"):
+        found = two_stage(new, old, labels)
+    assert "fewer windows than folds (class 2: 1)" in caplog.text
+    published = two_stage(new, old, labels, as_published=True)
+    np.testing.assert_allclose(found.probe_scores, published.probe_scores, atol=1e-6)
+    assert found.m == published.m
+
+
 def test_groups_reach_the_folds():
     """A feature that only tells subjects apart predicts their labels until they are kept apart."""
     rng = np.random.default_rng(0)
