@@ -33,7 +33,7 @@ from jaxbridge.run_folder import versions
 from model_ports import Encoder
 from model_ports.errors import InputError
 from model_ports.representations import DrawnSignals, drawn_signals
-from model_ports.whole_folder import whole_folder
+from model_ports.whole_folder import check_replaceable, has_format, whole_folder
 
 FORMAT = "jaxbridge-bridge-1"
 
@@ -64,8 +64,7 @@ def save_pretrained(
     path, bridge, head = pathlib.Path(path), model.bridge, model.head
     if len(class_names) != head.num_classes:
         raise InputError(f"{len(class_names)} class names for {head.num_classes} classes.")
-    if path.exists() and not (path.is_dir() and (_is_saved(path) or not any(path.iterdir()))):
-        raise InputError(f"{path} exists and is no saved bridge; choose another folder.")
+    check_replaceable(path, "bridge", FORMAT, ("README.md", "config.json", WEIGHTS))
     rank, num_prototypes = bridge.low_rank_a.shape[1], bridge.prototypes.shape[0]
     arrays = {name: np.asarray(leaf[...]) for name, leaf in leaves_of(bridge=bridge, head=head).items()}
     config = {
@@ -110,7 +109,7 @@ def pretrained_config(path: str | pathlib.Path) -> dict[str, Any]:
         InputError: not such a folder.
     """
     path = pathlib.Path(path)
-    if not _is_saved(path):
+    if not has_format(path, FORMAT):
         raise InputError(f"{path} is not a saved bridge (a folder with config.json of ours).")
     return json.loads((path / "config.json").read_text())
 
@@ -160,10 +159,3 @@ def _encoder(
         encoder = drawn_signals(encoder, name, **drawn_as)
     check_encoder(encoder, wanted, f"{side} ", path)
     return encoder
-
-
-def _is_saved(path: pathlib.Path) -> bool:
-    try:
-        return json.loads((path / "config.json").read_text())["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

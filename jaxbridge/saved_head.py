@@ -29,7 +29,7 @@ from jaxbridge.teacher_stage import untrained_head
 from model_ports import Encoder
 from model_ports.errors import InputError
 from model_ports.representations import DrawnSignals, drawn_signals
-from model_ports.whole_folder import whole_folder
+from model_ports.whole_folder import check_replaceable, has_format, whole_folder
 
 FORMAT = "jaxbridge-head-1"
 _ENCODER = "encoder"
@@ -81,8 +81,7 @@ def save_head(
     path, head = pathlib.Path(path), teacher.head
     if len(class_names) != head.num_classes:
         raise InputError(f"{len(class_names)} class names for {head.num_classes} classes.")
-    if path.exists() and not (path.is_dir() and (_is_saved(path) or not any(path.iterdir()))):
-        raise InputError(f"{path} exists and is no saved head; choose another folder.")
+    check_replaceable(path, "head", FORMAT, ("config.json", WEIGHTS, _ENCODER))
     config = {
         "format": FORMAT,
         "settings": dataclasses.asdict(settings),
@@ -117,7 +116,7 @@ def load_head(path: str | pathlib.Path, encoder: Encoder) -> SavedHead:
         InputError: not such a folder, missing or truncated files, or another encoder.
     """
     path = pathlib.Path(path)
-    if not _is_saved(path):
+    if not has_format(path, FORMAT):
         raise InputError(f"{path} is not a saved head (a folder that launch.fit_head wrote).")
     try:
         config = json.loads((path / "config.json").read_text())
@@ -146,10 +145,3 @@ def load_head(path: str | pathlib.Path, encoder: Encoder) -> SavedHead:
         ) from None
     fill_leaves(path, leaves_of(head=head))
     return found._replace(identity=mp.weights_hash(found.teacher))
-
-
-def _is_saved(path: pathlib.Path) -> bool:
-    try:
-        return json.loads((path / "config.json").read_text())["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -18,7 +18,7 @@ from absl import flags
 import model_ports as mp
 from launch.script import run
 from model_ports.pretrained import pretrained_file
-from model_ports.saving import check_replaceable
+from model_ports.saving import check_folder
 
 _MODEL = flags.DEFINE_string("model", None, "Encoder, one of model_ports.available().")
 _CHECKPOINT = flags.DEFINE_string(
@@ -43,7 +43,7 @@ def main() -> None:
     for flag in (_MODEL, _OUT):
         if not flag.value:
             raise mp.InputError(f"--{flag.name} is needed; see --help.")
-    check_replaceable(_OUT.value)  # rather than after minutes of download
+    check_folder(_OUT.value)  # rather than after minutes of download
     start = time.monotonic()
 
     def tell(what: str) -> None:

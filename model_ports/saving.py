@@ -14,7 +14,7 @@ from model_ports.errors import InputError
 from model_ports.model_card import model_card
 from model_ports.parameters import fill, parameter_shapes, parameters, weights_hash
 from model_ports.representations.drawn_signals import DrawnSignals
-from model_ports.whole_folder import whole_folder
+from model_ports.whole_folder import check_replaceable, has_format, whole_folder
 
 _FORMAT = "jaxbridge-encoder-1"
 _FILES = ("README.md", "config.json", "model.safetensors")
@@ -34,7 +34,7 @@ def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = Non
     if isinstance(encoder, DrawnSignals):
         encoder = encoder.encoder
     path = pathlib.Path(path)
-    check_replaceable(path)
+    check_folder(path)
     digest = weights_hash(encoder)
     config = {
         "format": _FORMAT,
@@ -47,30 +47,18 @@ def save(encoder: Encoder, path: str | pathlib.Path, *, origin: str | None = Non
         (aside / "README.md").write_text(model_card(encoder, digest, origin))
 
 
-def check_replaceable(path: str | pathlib.Path) -> None:
+def check_folder(path: str | pathlib.Path) -> None:
     """Refuses a folder for `save` in which something would be lost that `save` did not write.
 
     Raises:
         InputError: as above.
     """
-    path = pathlib.Path(path)
-    if not path.exists():
-        return
-    if not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
-        raise InputError(f"{path} exists and is no saved encoder; choose another folder.")
-    if others := sorted(file.name for file in path.iterdir() if file.name not in _FILES):
-        raise InputError(
-            f"{path} also holds {', '.join(others)}, which saving would delete; move that, or "
-            "choose another folder."
-        )
+    check_replaceable(path, "encoder", _FORMAT, _FILES)
 
 
 def is_saved(path: str | pathlib.Path) -> bool:
     """Tells whether `path` is a folder that `save` wrote."""
-    try:
-        return json.loads((pathlib.Path(path) / "config.json").read_text())["format"] == _FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return has_format(path, _FORMAT)
 
 
 def load(path: str | pathlib.Path, **config_overrides: Any) -> Encoder:

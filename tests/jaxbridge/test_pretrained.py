@@ -186,6 +186,10 @@ def test_nothing_of_others_is_overwritten(saved, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(InputError, match="is no saved bridge"):
         save_pretrained(model, tmp_path / "mine", **_ABOUT)
+    (path / "thesis.txt").write_text("")
+    with pytest.raises(InputError, match=r"also holds thesis\.txt, which saving would delete"):
+        save_pretrained(model, path, **_ABOUT)
+    (path / "thesis.txt").unlink()
     with pytest.raises(InputError, match="3 class names for 2 classes"):
         save_pretrained(model, tmp_path / "b", **{**_ABOUT, "class_names": "abc"})
 
