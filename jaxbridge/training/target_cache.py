@@ -16,8 +16,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
+from jaxbridge import hosts
 from jaxbridge.features.sweep import Read, batches
 from jaxbridge.training.engine import Batch, Trainer
 from jaxbridge.training.sources import Placed, Source, Streamed
@@ -168,9 +168,7 @@ class Targets:
         mine, count = _share(len(self._indices))
         found = np.zeros((count, *self.shape), self._dtype)
         self._fill(found, mine, 0, lambda done: None)
-        if jax.process_count() == 1:
-            return found
-        return np.asarray(multihost_utils.process_allgather(found, tiled=True))
+        return hosts.gathered(found)
 
     def _fill(
         self, values: np.ndarray, mine: np.ndarray, start: int, saved: Callable[[int], None]
@@ -202,8 +200,7 @@ class Targets:
             start = json.loads(progress.read_text()) if progress.exists() else 0
             if not path.exists():
                 start = 0
-                with path.open("wb") as file:
-                    file.truncate(int(np.prod(shape)) * self._dtype.itemsize)
+                _reserve(path, int(np.prod(shape)) * self._dtype.itemsize)
             values = np.memmap(path, self._dtype, "r+", shape=shape)
 
             def saved(done: int) -> None:
@@ -220,7 +217,7 @@ class Targets:
             ) from error
         if jax.process_count() == 1:
             return values
-        multihost_utils.sync_global_devices("targets")
+        hosts.barrier()
         return _Parts([
             np.memmap(folder / f"{name}.{k}.targets", self._dtype, "r", shape=shape)
             for k in range(jax.process_count())
@@ -236,6 +233,24 @@ class _Parts:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         count = len(self._parts[0])
         return np.stack([self._parts[i // count][i % count] for i in rows])
+
+
+def _reserve(path: pathlib.Path, size: int) -> None:
+    """Makes a file whose space is taken on disk already.
+
+    Writing through a map into a file with holes ends the process (SIGBUS) where the disk is full.
+    """
+    aside = path.with_suffix(".reserved")
+    try:
+        with aside.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS
+                file.truncate(size)
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _share(windows: int) -> tuple[np.ndarray, int]:

@@ -1,5 +1,8 @@
 """Targets are the old encoder's tokens wherever they are kept; real prototypes are drawn evenly."""
 
+import errno
+import os
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -94,6 +97,35 @@ def test_disk_goes_on_after_an_interruption_and_serves_no_other_encoder(encoder,
     other = Toy(rngs=nnx.Rngs(1))
     found = on_disk(other, lambda i: _SIGNALS[i])
     np.testing.assert_allclose(found, other(_SIGNALS), rtol=1e-5, atol=1e-6)
+
+
+def test_a_full_disk_is_told_before_anything_is_computed(encoder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    read = []
+    with pytest.raises(InputError, match="cannot be written: No space left on device. targets need"):
+        _targets(encoder, "disk", lambda i: read.append(i) or _SIGNALS[i], folder=tmp_path)
+    assert len(read) == 1  # the first read tells the shape
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_space_on_disk_is_taken_from_the_start(encoder, tmp_path):
+    signals = np.zeros((8, 4096, 3), np.float32)
+
+    def interrupted(i):
+        if len(i) > 1:
+            raise KeyboardInterrupt
+        return signals[i]
+
+    with pytest.raises(KeyboardInterrupt):
+        Targets(
+            encoder, interrupted, np.arange(8), TargetKind(2), CacheSettings("disk"),
+            folder=tmp_path, batch_size=4,
+        )
+    (file,) = tmp_path.glob("*.targets")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size == signals.nbytes
 
 
 def test_bfloat16_halves_and_rounds(encoder):
