@@ -41,7 +41,7 @@ def joined(main: Callable[[], None]) -> Callable[[], None]:
             hosts.barrier()  # a process that leaves early would look lost
         except InputError as error:
             _leave(f"error: {error}", 2)
-        except (RuntimeError, ValueError, OSError):  # what JAX makes of a broken connection
+        except Exception:  # JAX's of a broken connection, or a fault here that would keep the others
             traceback.print_exc()
             _leave(
                 "error: this process failed, or lost another one. Every process ends within a "

@@ -19,7 +19,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxbridge import hosts
 from jaxbridge.settings_difference import differences
+from jaxbridge.training.preemption import Preempted
 from model_ports.errors import InputError
 
 _log = logging.getLogger("jaxbridge")
@@ -195,10 +197,11 @@ def until_done(
     kept = TrainingCheckpoints(folder / "training", configuration, every=every)
     try:
         yield kept
-    except jax.errors.JaxRuntimeError:
-        raise  # perhaps a lost process, which closing would wait for
-    except BaseException:
-        kept.close()
+    except BaseException as error:
+        # One of several processes may be alone with its error, or the others lost: closing waits for
+        # them.
+        if not hosts.several() or isinstance(error, Preempted):
+            kept.close()
         raise
     kept.close()
     if jax.process_index() == 0:

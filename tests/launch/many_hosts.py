@@ -2,19 +2,22 @@
 
     python -m tests.launch.many_hosts --out=DIR --epochs=N [--die_after=STEPS]
 
---die_after kills process 1 by SIGKILL, --stop_after sends it SIGTERM, at that step of the bridge.
+--die_after kills process 1 by SIGKILL, --stop_after sends it SIGTERM, --fail_after raises KeyError in
+it, at that step of the bridge. --late_s lets it capture its targets so much later.
 """
 
 import os
 import pathlib
 import signal
+import time
+from collections.abc import Callable
 
 import jax
 from absl import flags
 
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
 from jaxbridge.training import fitting
-from jaxbridge.training.target_cache import CacheSettings
+from jaxbridge.training.target_cache import CacheSettings, Targets
 from launch.script import run
 from tests.jaxbridge import tiny
 
@@ -22,12 +25,17 @@ _OUT = flags.DEFINE_string("out", None, "Run folder.", required=True)
 _EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs of the bridge.")
 _DIE = flags.DEFINE_integer("die_after", None, "Step at which process 1 is killed.")
 _STOP = flags.DEFINE_integer("stop_after", None, "Step at which process 1 gets SIGTERM.")
+_FAIL = flags.DEFINE_integer("fail_after", None, "Step at which process 1 has a KeyError.")
+_LATE = flags.DEFINE_float("late_s", 0, "Seconds by which process 1 captures its targets later.")
+_CACHE = flags.DEFINE_string("cache", None, "Where targets are kept.")
 
 
 def main() -> None:
-    for number, step in ((signal.SIGKILL, _DIE.value), (signal.SIGTERM, _STOP.value)):
-        if step is not None and jax.process_index() == 1:
-            _at(step, number)
+    if jax.process_index() == 1:
+        _at(_DIE.value, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        _at(_STOP.value, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        _at(_FAIL.value, lambda: {}["a fault"])
+        _late(_LATE.value)
     old, new = tiny.encoders()
     settings = TransferSettings(
         "eeg", "ecg",
@@ -37,7 +45,7 @@ def main() -> None:
             learning_rate=1e-2,
         ),
         # Of several processes each writes its share of the targets and reads the others'.
-        cache=CacheSettings("disk" if jax.process_count() > 1 else "device"),
+        cache=CacheSettings(_CACHE.value or ("disk" if jax.process_count() > 1 else "device")),
         checkpoint_every=2,
     )
     result = transfer(tiny.windows(), old, new, settings, out=pathlib.Path(_OUT.value))
@@ -46,15 +54,25 @@ def main() -> None:
             print(row["method"], row["balanced_accuracy"])
 
 
-def _at(step: int, number: int) -> None:
+def _at(step: int | None, happens: Callable[[], None]) -> None:
     save = fitting._Run._save_if_due
 
     def saved(fit) -> None:
         save(fit)
-        if fit.what == "training the bridge" and fit.step >= step:
-            os.kill(os.getpid(), number)
+        if step is not None and fit.what == "training the bridge" and fit.step >= step:
+            happens()
 
     fitting._Run._save_if_due = saved
+
+
+def _late(seconds: float) -> None:
+    fill = Targets._fill
+
+    def filled(*arguments) -> None:
+        time.sleep(seconds)
+        fill(*arguments)
+
+    Targets._fill = filled
 
 
 if __name__ == "__main__":

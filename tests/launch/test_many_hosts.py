@@ -144,6 +144,24 @@ def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch, pair, tmp_
 
 
 @pytest.mark.slow
+def test_a_fault_in_one_process_ends_the_others(launch, tmp_path):
+    ended = launch(2, tmp_path / "run", "--fail_after=2")  # or they wait without end
+    assert ended.codes[1] == 1 and "KeyError: 'a fault'" in ended[1][1]
+    assert ended.codes[0] not in (0, 2)
+    assert "lost another" in ended[0][1] or "another task died" in ended[0][1], ended[0][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["host", "disk"])
+def test_a_process_whose_targets_are_late_is_waited_for(launch, pair, tmp_path, place):
+    run = tmp_path / "run"
+    ended = launch(2, run, "--late_s=35", f"--cache={place}")  # collectives on a CPU wait 30 s
+    assert ended.codes == [0, 0], "\n".join(text for _, text in ended)
+    for found, wanted in zip(_bridge(run), _bridge(pair[0]), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.slow
 def test_processes_of_different_commands_are_refused(launch, tmp_path):
     ended = launch(2, tmp_path / "run", last=("--epochs=3",))
     assert ended.codes[1] == 2 and ended.codes[0] != 0
