@@ -113,6 +113,11 @@ def fit(
                 break
             run.one_epoch(preemption)
     if keep_best:
+        if not any(math.isfinite(e.val_loss) for e in run.curve):
+            raise InputError(
+                f"{what}: the validation loss was finite after no epoch, so none is the best; check "
+                "the validation windows."
+            )
         trainer.set_params(run.best)
     return run.curve
 
@@ -147,7 +152,7 @@ class _Run:
     @property
     def best_epoch(self) -> int:
         """The epoch of the lowest validation loss, counted from 1."""
-        return 1 + int(np.argmin([e.val_loss for e in self.curve]))
+        return 1 + int(np.argmin([_or_infinite(e.val_loss) for e in self.curve]))
 
     def stale(self) -> bool:
         waited = self.epoch - self.best_epoch if self.curve else 0
@@ -178,7 +183,7 @@ class _Run:
 
     def _end_epoch(self) -> None:
         val_loss = self.val.loss(self.trainer, self.batch_size)
-        lowest = min((e.val_loss for e in self.curve), default=np.inf)
+        lowest = min((_or_infinite(e.val_loss) for e in self.curve), default=np.inf)
         train_loss = float(np.mean(np.asarray(self.losses, np.float32)))
         self.curve.append(Epoch(self.epoch + 1, train_loss, val_loss))
         self.losses = []
@@ -246,6 +251,11 @@ class _Run:
             f"{self.what}: {found} in epoch {self.epoch + 1}, step {start + error.step + 1} "
             f"(training windows {json.dumps(windows[:16].tolist())}); {remedy}.{kept}"
         ) from None
+
+
+def _or_infinite(loss: float) -> float:
+    """A loss to compare: NaN is the lowest to NumPy, and neither lower nor higher to Python."""
+    return math.inf if math.isnan(loss) else loss
 
 
 def _source(trainer: Trainer, given: Source | Batch, what: str) -> Source:

@@ -100,6 +100,24 @@ def test_a_bad_batch_is_named_and_the_state_before_it_kept():
         np.testing.assert_allclose(trainer.host_params()[path], value, rtol=1e-6)
 
 
+def test_a_validation_loss_of_nan_is_no_lowest_one(monkeypatch):
+    def run(losses, **change):
+        told = iter(losses)
+        monkeypatch.setattr(engine.Trainer, "loss", lambda *_: next(told))
+        trainer, states = _trainer(), []
+        curve = fit(
+            trainer, _data(0, 20), _data(1, 5), **{**_ARGUMENTS, "keep_best": True, **change},
+            on_epoch=lambda _: states.append(trainer.host_params()["kernel"]),
+        )
+        return len(curve), [bool(np.array_equal(trainer.host_params()["kernel"], s)) for s in states]
+
+    nan = float("nan")
+    assert run([nan, 2.0, 1.0, nan], epochs=4) == (4, [False, False, True, False])
+    assert run([3.0, nan, 2.0, 2.5, 2.5, 0.0], epochs=6, patience=2)[0] == 5
+    with pytest.raises(InputError, match="validation loss was finite after no epoch"):
+        run([nan, nan], epochs=2)
+
+
 def test_streamed_rows_give_what_placed_arrays_give():
     placed, streamed, data = _trainer(), _trainer(), _data(0, 23)
     one = fit(placed, data, _data(1, 9), **_ARGUMENTS)
