@@ -54,6 +54,13 @@ class HeadSettings:
     batch_statistics: bool = True
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("hidden", 0), ("learning_rate", 0), ("epochs", 1), ("batch_size", 1), ("patience", 1)
+        ):
+            if (value := getattr(self, name)) is not None and not value >= least:
+                raise InputError(f"the head's {name} is {value}; it must be at least {least}.")
+
 
 class Teacher(nnx.Module):
     """encoder -> token mean -> head."""

@@ -14,7 +14,7 @@ from jaxbridge import transfer
 from launch.flags.preset import apply_preset
 from launch.flags.run import encoders, settings, windows
 from launch.flags.seeds import parsed_seeds
-from launch.flags.transfer import HEAD, given_head, position
+from launch.flags.transfer import HEAD, POSITION, given_head, position
 from launch.script import run
 from model_ports.errors import InputError
 
@@ -25,16 +25,15 @@ def main() -> None:
     apply_preset()
     if HEAD.value is None:
         raise InputError("--head is not given: fit one with launch.fit_head, and name its folder.")
+    if POSITION.value == "scan":
+        raise InputError("--position is not given: find one with launch.scan, such as 7,2.")
     settings(0)  # flags that do not fit each other are refused before any windows are made
     for seed in parsed_seeds():
         folder = pathlib.Path(_OUT.value) / f"seed_{seed}"
         store = windows(folder, seed)
         old, new = encoders(seed, store)
-        where = position(old)
-        if where is None:
-            raise InputError("--position is not given: find one with launch.scan, such as 7,2.")
         transfer(
-            store, old, new, settings(seed, where), out=folder / "run",
+            store, old, new, settings(seed, position(old)), out=folder / "run",
             head=given_head(old, seed), until="bridge",
         )
         print(f"Bridge: {folder / 'run' / 'pretrained'}")

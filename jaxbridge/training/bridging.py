@@ -13,7 +13,7 @@ from flax import nnx
 from jaxbridge.bridge import Layout, PrototypeBridge
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.head import TaskHead
-from jaxbridge.training import engine, optimizers, trainable
+from jaxbridge.training import engine, losses, optimizers, trainable
 from jaxbridge.training.alignment import AlignmentSettings, Location, alignment_loss
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.engine import Batch
@@ -86,6 +86,14 @@ class BridgeSettings:
         if self.epochs < 0 or (self.epochs == 0 and self.start == "random"):
             raise InputError(
                 f"epochs is {self.epochs}; it must be at least 1, or 0 with start='ridge'."
+            )
+        for name in ("rank", "num_prototypes", "batch_size", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1.")
+        if self.loss == losses.CONTRASTIVE and self.batch_size == 1:
+            raise InputError(
+                f"loss='{losses.CONTRASTIVE}' tells the windows of a batch apart; batch_size must be "
+                "at least 2."
             )
         trainable.preset(self.trainable)
         if self.trainable == "bridge_and_head" and not self.logit_weight:

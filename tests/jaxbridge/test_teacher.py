@@ -86,3 +86,16 @@ def test_a_batch_larger_than_the_data_uses_all_of_it():
     train = _features(0, 20)
     _, curve = fit_head(train, train, 3, HeadSettings(epochs=1, batch_size=500), seed=0)
     assert np.isfinite(curve[0].val_loss)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"hidden": -3}, "hidden is -3"),
+    ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+    ({"learning_rate": float("nan")}, "learning_rate is nan"),
+    ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"patience": 0}, "patience is 0"),
+])
+def test_bad_settings_are_refused_when_they_are_made(change, message):
+    with pytest.raises(InputError, match=message):
+        HeadSettings(**change)

@@ -71,6 +71,7 @@ def test_head_then_bridge_then_the_rest(given, tmp_path):
 
 @pytest.mark.parametrize(("script", "flags", "message"), [
     ("train", ["--position=1,1"], "--head is not given"),
+    ("train", ["--head=/nowhere", "--store=/nowhere"], "--position is not given"),
     ("fit_head", ["--class_weights=1,2,3"], "a positive one for each of the 2 classes"),
     ("fit_head", ["--preset=wesad_ppg2ecg", "--old=labram", "--old_modality=eeg"],
      "labram has no dropout here"),

@@ -191,6 +191,11 @@ def test_schedules_after_warm_up(schedule, want):
     ({"clip_norm": 0.0}, "clip_norm is 0.0"),
     ({"prototypes": "kmeans"}, "prototypes is 'kmeans'"),
     ({"keep": "first"}, "keep is 'first'"),
+    ({"rank": 0}, "rank is 0; it must be at least 1"),
+    ({"num_prototypes": 0}, "num_prototypes is 0"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"patience": 0}, "patience is 0"),
+    ({"loss": "info_nce", "batch_size": 1}, "batch_size must be at least 2"),
 ])
 def test_bad_settings_are_refused_when_they_are_made(change, message):
     with pytest.raises(InputError, match=message):
