@@ -80,6 +80,9 @@ class TransferSettings:
         checkpoint_every: steps between checkpoints of what is trained.
         log: where each epoch is logged beside `log.jsonl`, see `metric_log.KINDS`.
         seed: fixes initial values, folds and orders.
+
+    Raises:
+        InputError: prototypes alone shall move from the random start.
     """
 
     old_modality: str
@@ -94,6 +97,13 @@ class TransferSettings:
     checkpoint_every: int = 500
     log: tuple[str, ...] = ("jsonl",)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.bridge.trainable == "prototypes" and self.bridge.start == "random":
+            raise InputError(
+                "trainable='prototypes' moves nothing from start='random', where the low-rank map is "
+                "zero; use start='ridge'."
+            )
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the results; where targets are kept does not, their type does."""
@@ -136,8 +146,8 @@ def transfer(
         out: run folder; finished stages in it are kept. None keeps nothing.
         rerun: stages to run again, with all later ones.
         head: the old modality's classifier, fitted before; `settings.head` then does not count.
-        until: "bridge" ends when the bridge is trained, and leaves it in `out`/pretrained; there
-            are no metrics then.
+        until: "bridge" ends when the bridge is trained, and leaves it in `out`/pretrained, an old
+            encoder that was trained in `out`/old_encoder; there are no metrics then.
 
     Returns:
         The bridged model, the selection and the metrics.
@@ -152,6 +162,12 @@ def transfer(
             return transfer(
                 windows, old, new, settings, out=pathlib.Path(folder) / "run", head=head, until=until
             )
+    # Known before anything is computed; another size needs another folder.
+    size, pairs = settings.bridge.batch_size, len(windows.indices("pair"))
+    if settings.bridge.epochs and 0 < pairs < size:
+        raise InputError(
+            f"the bridge: batch size {size} does not fit {pairs} training windows; choose 1 to {pairs}."
+        )
     run = _Run(windows, old, new, settings, pathlib.Path(out), rerun, head)
     return run.trained() if until == "bridge" else run.result()
 
@@ -282,7 +298,7 @@ class _Run:
         position, selection = self.position()
         model = self._trained(position)
         if hosts.first():
-            self._save_pretrained(model, self.folder.path / "pretrained", [])
+            self._save_pretrained(model, self.folder.path, [])
         hosts.barrier()
         return TransferResult(model, selection, [])
 
@@ -300,6 +316,12 @@ class _Run:
     def _trained(self, position: Position) -> BridgedModel:
         folder = self.folder.stage("bridge", lambda f: self._bridge(f, position), goes_on=True)
         model = self._model(position)
+        if self._changed(model) is model.suffix:
+            # The teacher's own encoder and head stay: it is judged, and controls start, with these.
+            model = BridgedModel(
+                self.new, nnx.clone(model.old), model.bridge, nnx.clone(model.head), position,
+                pool=model.pool,
+            )
         restore_module(folder / "checkpoint", self._changed(model))
         return model
 
@@ -409,17 +431,18 @@ class _Run:
             {"teacher": self._teacher_logits()[self.split["test"]], "bridge": logits["test"]},
         )
         np.savez(folder / "predictions.npz", **predictions)
-        if mp.weights_hash(model.old) != self.old_hash:
-            origin = "trained with a task head or a bridge by jaxbridge"
-            mp.save(model.old, folder / "old_encoder", origin=origin)
         metrics_of_bridge = [row for row in rows if row["method"] == "bridge"]
-        self._save_pretrained(model, folder / "pretrained", metrics_of_bridge)
+        self._save_pretrained(model, folder, metrics_of_bridge)
 
     def _save_pretrained(
         self, model: BridgedModel, folder: pathlib.Path, rows: list[dict[str, Any]]
     ) -> None:
+        """Writes `folder`/pretrained, and `folder`/old_encoder where that was trained."""
+        if mp.weights_hash(model.old) != self.old_hash:
+            origin = "trained with a task head or a bridge by jaxbridge"
+            mp.save(model.old, folder / "old_encoder", origin=origin)
         save_pretrained(
-            model, folder, class_names=self.windows.class_names,
+            model, folder / "pretrained", class_names=self.windows.class_names,
             modalities=(self.settings.new_modality, self.settings.old_modality),
             signal_shapes=tuple(shape[1:] for shape in self.shapes),
             preprocessing=_preprocessing(self.windows), metrics=rows,

@@ -104,6 +104,49 @@ def test_the_bridge_can_be_loaded_again_with_the_trained_old_encoder(finished):
     assert config["preprocessing"]["windows_hash"] == tiny.windows().hash
 
 
+def test_a_bridge_alone_comes_with_the_old_encoder_whose_norms_it_moved(tmp_path):
+    old, new = tiny.encoders()
+    settings = dataclasses.replace(
+        _SETTINGS, position=(1, 1), head=HeadSettings(epochs=2),
+        bridge=dataclasses.replace(_SETTINGS.bridge, epochs=2, trainable="bridge_and_old_norms"),
+    )
+    before = weights_hash(old)
+    result = transfer(tiny.windows(), old, new, settings, out=tmp_path / "run", until="bridge")
+    assert weights_hash(old) == before != weights_hash(result.model.old)
+    saved = tmp_path / "run" / "pretrained"
+    model = from_pretrained(saved, old=tmp_path / "run" / "old_encoder", new=new)
+    signal = tiny.windows().read("ecg", np.arange(4))
+    np.testing.assert_array_equal(model(signal), result.model(signal))
+    with pytest.raises(InputError, match="trained with other weights of the old encoder"):
+        from_pretrained(saved, old=old, new=new)
+
+
+def test_the_teacher_is_judged_with_its_own_head(tmp_path, monkeypatch):
+    old, new = tiny.encoders()
+    settings = dataclasses.replace(
+        _SETTINGS, position=(1, 3), head=HeadSettings(epochs=2),
+        bridge=dataclasses.replace(
+            _SETTINGS.bridge, epochs=2, trainable="bridge_and_head", logit_weight=1.0,
+        ),
+    )
+    heads, train = [], pair_data.PairData.train
+
+    def trained(self, model, *arguments, **named):
+        heads.append(np.asarray(model.head.layers[0].kernel[...]))
+        return train(self, model, *arguments, **named)
+
+    monkeypatch.setattr(pair_data.PairData, "train", trained)
+    logits, of_teacher = [], pipeline._Run._teacher_logits
+    monkeypatch.setattr(
+        pipeline._Run, "_teacher_logits", lambda run: logits.append(of_teacher(run)) or logits[-1]
+    )
+    result = transfer(tiny.windows(), old, new, settings, out=tmp_path / "run")
+    bridge, control = heads
+    np.testing.assert_array_equal(control, bridge)
+    assert len(logits) > 1 and all(np.array_equal(logits[0], later) for later in logits)
+    assert not np.array_equal(result.model.head.layers[0].kernel[...], bridge)
+
+
 def test_training_stages_log_their_epochs(finished):
     folder, _ = finished
     for stage, curve in (
@@ -215,7 +258,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
     assert (folder / "report" / "metrics.json").exists()
 
 
-def test_windows_that_do_not_fit_are_refused():
+def test_windows_that_do_not_fit_are_refused(monkeypatch):
     old, new = tiny.encoders()
     good = tiny.windows()
     with pytest.raises(InputError, match="no modality 'emg'; the windows have eeg, ecg"):
@@ -238,6 +281,14 @@ def test_windows_that_do_not_fit_are_refused():
     batch = dataclasses.replace(_SETTINGS.bridge, batch_size=100)
     with pytest.raises(InputError, match="batch size 100 does not fit 20 training windows"):
         transfer(good, old, new, dataclasses.replace(_SETTINGS, bridge=batch, position=(0, 3)))
+    monkeypatch.setattr(pipeline, "teacher_stage", None)  # before anything is computed
+    with pytest.raises(InputError, match="batch size 100 does not fit 20 training windows"):
+        transfer(good, old, new, dataclasses.replace(_SETTINGS, bridge=batch, position=(0, 3)))
+    prototypes = dataclasses.replace(_SETTINGS.bridge, trainable="prototypes")
+    with pytest.raises(InputError, match="trainable='prototypes' moves nothing"):
+        dataclasses.replace(_SETTINGS, bridge=prototypes)
+    from_ridge = dataclasses.replace(prototypes, start="ridge")
+    assert dataclasses.replace(_SETTINGS, bridge=from_ridge).bridge.start == "ridge"
 
 
 def test_an_unwritable_folder_is_refused(tmp_path):
