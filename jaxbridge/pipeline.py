@@ -29,7 +29,7 @@ from jaxbridge.selection.folds import folds_by_subject
 from jaxbridge.selection.two_stage import Selection, two_stage
 from jaxbridge.teacher import HeadSettings, Teacher, fit_head
 from jaxbridge.teacher_stage import teacher_stage
-from jaxbridge.training.bridging import BridgeSettings, trained_labels
+from jaxbridge.training.bridging import BridgeSettings, num_trained, trained_labels
 from jaxbridge.training.checkpoints import until_done
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import MetricLog, require
@@ -467,15 +467,15 @@ class _Run:
             self.teacher if self.settings.head.unfrozen else self.teacher.head
         )
         oracle = read_json(self.folder.path / "controls" / "parameters.json")["oracle"]
+        trained = num_trained(model, self.settings.bridge)
         rows = []
         for k in _SPLITS:
             majority = np.bincount(self.windows.labels[self.split["train"]]).argmax()
             for method, modality, parameters, predictions in (
                 ("chance", "", 0, np.full(len(self.split[k]), majority)),
                 ("teacher", old, teacher_parameters, found[f"teacher_{k}"]),
-                ("bridge", new, num_parameters(model.bridge), found[f"bridge_{k}"]),
-                ("bridge, shuffled pairs", new, num_parameters(model.bridge),
-                 found[f"shuffled_{k}"]),
+                ("bridge", new, trained, found[f"bridge_{k}"]),
+                ("bridge, shuffled pairs", new, trained, found[f"shuffled_{k}"]),
                 ("oracle", new, oracle, found[f"oracle_{k}"]),
             ):
                 rows.append({

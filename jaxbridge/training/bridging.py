@@ -200,6 +200,15 @@ def trained_labels(model: BridgedModel, settings: BridgeSettings) -> dict[str, s
     return engine.labels(suffix, lambda path: path in used and chosen(path))
 
 
+def num_trained(model: BridgedModel, settings: BridgeSettings) -> int:
+    """Returns how many parameters move, those of the head or of norms included."""
+    moves = trained_labels(model, settings)
+    return sum(
+        leaf[...].size for path, leaf in nnx.to_flat_state(nnx.state(model.suffix, nnx.Param))
+        if moves[".".join(map(str, path))] == "bridge"
+    )
+
+
 def train_bridge(
     new: Encoder, old: Encoder, head: TaskHead, bridge: PrototypeBridge, position: Position,
     pairs: Callable[[engine.Trainer], Source] | Batch,

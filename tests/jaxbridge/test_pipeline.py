@@ -145,6 +145,8 @@ def test_the_teacher_is_judged_with_its_own_head(tmp_path, monkeypatch):
     np.testing.assert_array_equal(control, bridge)
     assert len(logits) > 1 and all(np.array_equal(logits[0], later) for later in logits)
     assert not np.array_equal(result.model.head.layers[0].kernel[...], bridge)
+    counted = {row["trainable_parameters"] for row in result.metrics if row["method"] == "bridge"}
+    assert counted == {num_parameters(result.model.bridge) + num_parameters(result.model.head)}
 
 
 def test_training_stages_log_their_epochs(finished):
