@@ -3,13 +3,12 @@
     python -m tests.launch.many_hosts --out=DIR --epochs=N [--die_after=STEPS]
 
 --die_after kills process 1 by SIGKILL, --stop_after sends it SIGTERM, --fail_after raises KeyError in
-it, at that step of the bridge. --late_s lets it capture its targets so much later.
+it, at that step of the bridge.
 """
 
 import os
 import pathlib
 import signal
-import time
 from collections.abc import Callable
 
 import jax
@@ -17,7 +16,7 @@ from absl import flags
 
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
 from jaxbridge.training import fitting
-from jaxbridge.training.target_cache import CacheSettings, Targets
+from jaxbridge.training.target_cache import CacheSettings
 from launch.script import run
 from tests.jaxbridge import tiny
 
@@ -26,7 +25,6 @@ _EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs of the bridge.")
 _DIE = flags.DEFINE_integer("die_after", None, "Step at which process 1 is killed.")
 _STOP = flags.DEFINE_integer("stop_after", None, "Step at which process 1 gets SIGTERM.")
 _FAIL = flags.DEFINE_integer("fail_after", None, "Step at which process 1 has a KeyError.")
-_LATE = flags.DEFINE_float("late_s", 0, "Seconds by which process 1 captures its targets later.")
 _CACHE = flags.DEFINE_string("cache", None, "Where targets are kept.")
 
 
@@ -35,7 +33,6 @@ def main() -> None:
         _at(_DIE.value, lambda: os.kill(os.getpid(), signal.SIGKILL))
         _at(_STOP.value, lambda: os.kill(os.getpid(), signal.SIGTERM))
         _at(_FAIL.value, lambda: {}["a fault"])
-        _late(_LATE.value)
     old, new = tiny.encoders()
     settings = TransferSettings(
         "eeg", "ecg",
@@ -63,16 +60,6 @@ def _at(step: int | None, happens: Callable[[], None]) -> None:
             happens()
 
     fitting._Run._save_if_due = saved
-
-
-def _late(seconds: float) -> None:
-    fill = Targets._fill
-
-    def filled(*arguments) -> None:
-        time.sleep(seconds)
-        fill(*arguments)
-
-    Targets._fill = filled
 
 
 if __name__ == "__main__":
