@@ -168,6 +168,6 @@ def rare_classes(labels: np.ndarray, num_folds: int) -> dict[int, int]:
         k = np.flatnonzero(few)[0]
         raise InputError(
             f"labels: class {classes[k]} has {counts[k]} windows, fewer than the {num_folds} folds; "
-            "use fewer folds, more windows, or a teacher that tells classes apart"
+            "use fewer folds (--scan_folds), more windows, or a teacher that tells classes apart"
         )
     return dict(zip(classes[few].tolist(), counts[few].tolist(), strict=True))

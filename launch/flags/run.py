@@ -45,9 +45,9 @@ _NEW_MODALITY = flags.DEFINE_string("new_modality", "ecg", "New modality's name 
 _FOLD_BY_SUBJECT = flags.DEFINE_bool(
     "fold_by_subject", True, "No subject on both sides of a fold of the scan, where they are known."
 )
-_FOLDS = flags.DEFINE_integer(
-    "folds", TransferSettings.folds,
-    "Folds of the scan's probes: no more than the rarest predicted class has windows.", lower_bound=2,
+_SCAN_FOLDS = flags.DEFINE_integer(
+    "scan_folds", TransferSettings.folds,
+    "Folds of the scan's probes: two classes at least need as many windows.", lower_bound=2,
 )
 _UNFROZEN = flags.DEFINE_bool("unfrozen", False, "Train the old encoder together with its head.")
 _HIDDEN = flags.DEFINE_integer("head_hidden", None, "Width of a hidden layer of the head.")
@@ -212,7 +212,7 @@ def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSett
         cache=_cache(),
         checkpoint_every=_CHECKPOINT.value,
         log=tuple(_LOG.value),
-        folds=_FOLDS.value,
+        folds=_SCAN_FOLDS.value,
         fold_by_subject=_FOLD_BY_SUBJECT.value,
         seed=seed,
     )

@@ -75,9 +75,9 @@ def test_transfer_goes_on_in_the_scans_folder_and_chooses_the_same(scanned, flag
 @pytest.mark.slow
 def test_fewer_folds_for_a_rare_class(flags, tmp_path):
     """The error says to use fewer folds, so there is a flag for it."""
-    refused = run("scan", *flags, f"--out={tmp_path / 'a'}", "--nofold_by_subject", "--folds=17")
+    refused = run("scan", *flags, f"--out={tmp_path / 'a'}", "--nofold_by_subject", "--scan_folds=17")
     assert refused.returncode == 2 and "fewer than the 17 folds; use fewer folds" in refused.stderr
-    done = run("scan", *flags, f"--out={tmp_path / 'b'}", "--folds=2", "--resamples=20")
+    done = run("scan", *flags, f"--out={tmp_path / 'b'}", "--scan_folds=2", "--resamples=20")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "b" / "seed_0" / "scan.json").read_text())
     assert np.shape(found["selection"]["probe_scores"]) == (2, 2)
@@ -85,7 +85,7 @@ def test_fewer_folds_for_a_rare_class(flags, tmp_path):
 
 @pytest.mark.parametrize(
     ("extra", "message"),
-    [(["--resamples=0"], "--resamples=0"), (["--folds=1"], "--folds=1"),
+    [(["--resamples=0"], "--resamples=0"), (["--scan_folds=1"], "--scan_folds=1"),
      (["--criterion=best"], "criterion"), (["--position=1,1"], "position")],
 )
 def test_bad_flags(flags, scanned, extra, message):
