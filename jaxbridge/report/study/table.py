@@ -1,6 +1,7 @@
 """A study's tidy table, read back."""
 
 import csv
+import gzip
 import math
 import pathlib
 import re
@@ -128,14 +129,15 @@ class Part(NamedTuple):
 
 
 def read_parts(path: pathlib.Path) -> list[Part]:
-    """Returns the parts of a results.csv, in its order.
+    """Returns the parts of a results.csv, or of a results.csv.gz, in its order.
 
     Raises:
         InputError: no such file, other columns, or no test rows.
     """
     if not path.exists():
         raise InputError(f"there is no {path}; run the study first.")
-    with path.open(newline="", encoding="utf-8") as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if missing := sorted(set(COLUMNS) - set(reader.fieldnames or ())):
             raise InputError(f"{path} lacks columns {', '.join(missing)}; it is no table of a study.")

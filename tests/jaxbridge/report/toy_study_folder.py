@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+from collections.abc import Mapping
 
 from jaxbridge.methods.cost import Cost
 from jaxbridge.statistics.curves import curve_rows
@@ -24,14 +25,15 @@ AXIS = {"label": "pair windows used (%)", "log": True, "points": {
 
 def write_study(
     folder: pathlib.Path, *, people: int = 6, datasets: tuple[str, ...] = ("toys",),
-    curves: bool = True, costs: bool = True, **study: object,
+    curves: bool = True, costs: bool = True, name: str = "toy",
+    skills: Mapping[str, float] = SKILL, **study: object,
 ) -> dict[str, list[Predictions]]:
     """Writes results.csv and study.json; returns the last data set's predictions by method."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, found = [], {}
     for dataset in datasets:
-        for number, (method, skill) in enumerate(SKILL.items()):
-            about = {"study": "toy", "dataset": dataset, "method": method, "split": "test"}
+        for number, (method, skill) in enumerate(skills.items()):
+            about = {"study": name, "dataset": dataset, "method": method, "split": "test"}
             runs = [run(skill, seed=seed, people=people, draw=number) for seed in (0, 1)]
             cost = Cost(10 ** (number + 1), 500, 3 * 10**7, 12.5 * (number + 1), math.nan, 48, 1e6, 2e6)
             for one in runs:

@@ -1,0 +1,178 @@
+"""Keeps the studies that README.md's comparison of methods rests on, and writes its table and picture.
+
+    python -m launch.study --study=methods --pretrained --seeds=0,1,2,3,4 --out=runs/pretrained
+    python -m launch.evidence --keep=pretrained=runs/pretrained
+    python -m launch.evidence                   # the table again from what is kept
+
+What is kept, results.csv (compressed) and study.json of each study, is in launch/kept; every
+figure of the table is read from there. Nothing is typed.
+"""
+
+import gzip
+import json
+import pathlib
+
+from absl import flags
+
+from jaxbridge.report.page import words
+from jaxbridge.report.page.drawing import PAPER
+from jaxbridge.report.study.figures import bars_figure
+from jaxbridge.report.study.table import Part, read_parts
+from jaxbridge.statistics.comparison import Comparison
+from launch.readme_table import README, with_table
+from launch.script import run
+from model_ports.errors import InputError
+
+KEPT = pathlib.Path(__file__).parent / "kept"
+PICTURE = pathlib.Path(__file__).parent / "pictures" / "methods_scores.png"
+# Name of a study that may be kept -> heading of its column. The first one is the picture's.
+STUDIES = {
+    "pretrained": "pretrained, EEG → ECG",
+    "ecg2eeg": "pretrained, ECG → EEG",
+    "random": "random, EEG → ECG",
+}
+# Method -> what README.md calls it, in the table's order.
+LABELS = {
+    "teacher": "teacher: trained on the old modality's labels",
+    "bridge": "**bridge**",
+    "bridge, closed form": "bridge in closed form: no training step",
+    "head-only bridge": "head-only bridge",
+    "KD": "knowledge distillation (KD), whole encoder",
+    "KD, frozen encoder": "KD, frozen encoder: a linear head",
+    "KD-Contrast": "KD-Contrast",
+    "LoRA": "LoRA in the new encoder",
+    "signal translation": "signal translation, then the teacher",
+    "linear stitching": "linear stitching (ridge)",
+    "Procrustes": "Procrustes alignment",
+    "CORAL": "CORAL alignment",
+    "random bridge": "random bridge (control)",
+    "bridge, shuffled pairs": "bridge, pairs shuffled (control)",
+    "oracle": "oracle: head trained on the new labels",
+    "oracle, unfrozen": "oracle, whole encoder trained",
+}
+_SCORE = "balanced_accuracy"
+
+_KEEP = flags.DEFINE_list(
+    "keep", [], f"NAME=FOLDER of finished studies of methods, NAME of {', '.join(STUDIES)}."
+)
+
+
+def main() -> None:
+    for pair in _KEEP.value:
+        name, _, folder = pair.partition("=")
+        keep(name, pathlib.Path(folder), KEPT)
+    found = read(KEPT)
+    README.write_text(with_table(README.read_text(), "launch.evidence", table(found)))
+    draw(next(iter(found)), KEPT, PICTURE)
+    print(f"{README}: table written\n{PICTURE}: drawn")
+
+
+def keep(name: str, folder: pathlib.Path, kept: pathlib.Path) -> None:
+    """Puts a finished study beside the others.
+
+    Args:
+        name: of `STUDIES`.
+        folder: of a study of methods, as `launch.study` leaves it.
+        kept: where all are.
+
+    Raises:
+        InputError: no such name, no study of methods, or one that is not finished.
+    """
+    if name not in STUDIES:
+        raise InputError(f"--keep={name}=...: the name is one of {', '.join(STUDIES)}.")
+    _only_part(folder / "results.csv", folder)
+    study = json.loads((folder / "study.json").read_text())
+    if study["missing"] or study["failed"]:
+        raise InputError(
+            f"{folder}: {study['missing']} jobs are missing, {len(study['failed'])} failed; run the "
+            "study to its end first."
+        )
+    study["versions"].pop("platform", None)  # the kernel's name tells nobody anything
+    (kept / name).mkdir(parents=True, exist_ok=True)
+    (kept / name / "study.json").write_text(json.dumps(study, indent=1) + "\n")
+    # No time in the file: the same results are the same bytes.
+    packed = gzip.compress((folder / "results.csv").read_bytes(), mtime=0)
+    (kept / name / "results.csv.gz").write_bytes(packed)
+
+
+def read(kept: pathlib.Path) -> dict[str, Part]:
+    """Returns what is kept, name -> results, in the order of `STUDIES`.
+
+    Raises:
+        InputError: nothing is kept.
+    """
+    paths = {name: kept / name / "results.csv.gz" for name in STUDIES}
+    found = {
+        name: _only_part(path, path.parent) for name, path in paths.items() if path.exists()
+    }
+    if not found:
+        raise InputError(f"nothing is kept in {kept}; give --keep=NAME=FOLDER.")
+    return found
+
+
+def table(found: dict[str, Part]) -> str:
+    """Returns the table as Markdown: a row per method, a column per study.
+
+    Args:
+        found: see `read`.
+    """
+    lines = [
+        f"| | trained parameters | {' | '.join(STUDIES[name] for name in found)} |",
+        "|---|" + "--:|" * (1 + len(found)),
+    ]
+    for method, label in LABELS.items():
+        parts = [part for part in found.values() if method in part.methods]
+        if not parts:
+            continue
+        # Of encoders of the same shape; a bridge's depend on its position as well.
+        sizes = dict.fromkeys(
+            words.count(part.costs(method)["trainable_parameters"]) for part in parts
+        )
+        cells = [label, " / ".join(sizes)]
+        for part in found.values():
+            score = part.summary(method).get(_SCORE) if method in part.methods else None
+            cells.append(words.score(*score) if score else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    said = "; ".join(_against_kd(STUDIES[name], part) for name, part in found.items())
+    seeds = {len(part.runs("bridge", _SCORE)) for part in found.values()}
+    people = {len(part.subjects) for part in found.values()}
+    return "\n".join([*lines, "", (
+        f"Balanced accuracy on {_each(people)} test people of {_each(seeds)} draws, 95 % intervals "
+        "over people; trained parameters in the columns' order where they differ. Bridge minus KD, "
+        f"paired over people: {said}."
+    )])
+
+
+def draw(name: str, kept: pathlib.Path, path: pathlib.Path) -> None:
+    """Draws the scores of one kept study as bars."""
+    part = read(kept)[name]
+    study = json.loads((kept / name / "study.json").read_text())
+    figure = bars_figure(
+        {method: part.summary(method)[_SCORE] for method in part.methods},
+        {method: part.runs(method, _SCORE) for method in part.methods},
+        study["baselines"], study["controls"], 1 / part.num_classes,
+    )
+    figure.savefig(path, dpi=200, facecolor=PAPER)
+
+
+def _only_part(path: pathlib.Path, folder: pathlib.Path) -> Part:
+    parts = read_parts(path)
+    if [part.study for part in parts] != ["methods"]:
+        raise InputError(f"{folder} is no study of methods on one data set.")
+    return parts[0]
+
+
+def _against_kd(heading: str, part: Part) -> str:
+    found: Comparison = next(
+        c for c in part.comparisons(["KD"], set(part.methods) - {"bridge", "KD"})[0]
+        if c.method == "bridge"
+    )
+    return f"{heading} {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _each(numbers: set[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))
+
+
+if __name__ == "__main__":
+    run(main)

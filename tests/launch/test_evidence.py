@@ -1,0 +1,78 @@
+"""README.md's comparison of methods is what kept studies say, and they are whole."""
+
+import csv
+import json
+
+import pytest
+
+from jaxbridge import methods
+from jaxbridge.statistics.comparison import against_best
+from launch import evidence
+from launch.readme_table import README, with_table
+from model_ports.errors import InputError
+from tests.jaxbridge.report.toy_study_folder import write_study
+
+SKILLS = {"KD": 0.8, "bridge": 0.85, "oracle": 0.95}
+FINISHED = {"missing": 0, "failed": [], "baselines": ["KD"], "controls": ["oracle"]}
+
+
+def test_readme_holds_the_table_of_what_is_kept():
+    readme = README.read_text()
+    text = evidence.table(evidence.read(evidence.KEPT))
+    assert with_table(readme, "launch.evidence", text) == readme
+
+
+def test_every_method_was_run_on_five_draws():
+    assert set(evidence.LABELS) == set(methods.available())
+    for name, part in evidence.read(evidence.KEPT).items():
+        assert set(part.methods) == set(methods.available()), name
+        for method in part.methods:
+            assert len(part.runs(method, "balanced_accuracy")) == 5, (name, method)
+
+
+def test_the_commands_are_those_of_readme():
+    for name in evidence.read(evidence.KEPT):
+        study = json.loads((evidence.KEPT / name / "study.json").read_text())
+        command, _, _ = study["command"].partition(" --out=")
+        assert f"{command} --out=" in README.read_text(), name
+
+
+def test_what_is_kept_is_what_was_found(tmp_path):
+    runs = write_study(tmp_path / "study", name="methods", skills=SKILLS, **FINISHED)
+    for _ in range(2):
+        evidence.keep("random", tmp_path / "study", tmp_path / "kept")
+        bytes_ = (tmp_path / "kept" / "random" / "results.csv.gz").read_bytes()
+    evidence.keep("pretrained", tmp_path / "study", tmp_path / "kept")
+    assert (tmp_path / "kept" / "pretrained" / "results.csv.gz").read_bytes() == bytes_
+    text = evidence.table(evidence.read(tmp_path / "kept"))
+    with (tmp_path / "study" / "results.csv").open(newline="") as file:
+        rows = {
+            row["method"]: row for row in csv.DictReader(file)
+            if row["metric"] == "balanced_accuracy" and row["seed"] == row["subject"] == ""
+        }
+    found = "{:.3f} ({:.3f} to {:.3f})".format(
+        *(float(rows["bridge"][key]) for key in ("value", "low", "high"))
+    )
+    assert f"| **bridge** | 100 | {found} | {found} |" in text
+    difference = next(
+        c for c in against_best({m: runs[m] for m in ("KD", "bridge")}, ["KD"])
+    ).difference
+    assert f"random, EEG → ECG {difference:+.3f} (" in text
+    assert "6 test people of 2 draws" in text
+    evidence.draw("random", tmp_path / "kept", tmp_path / "scores.png")
+    assert (tmp_path / "scores.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    with pytest.raises(InputError, match="the name is one of pretrained"):
+        evidence.keep("mine", tmp_path, tmp_path / "kept")
+    with pytest.raises(InputError, match="run the study first"):
+        evidence.keep("random", tmp_path, tmp_path / "kept")
+    write_study(tmp_path / "toy")
+    with pytest.raises(InputError, match="is no study of methods"):
+        evidence.keep("random", tmp_path / "toy", tmp_path / "kept")
+    write_study(tmp_path / "half", name="methods", skills=SKILLS, **FINISHED | {"missing": 3})
+    with pytest.raises(InputError, match="3 jobs are missing, 0 failed"):
+        evidence.keep("random", tmp_path / "half", tmp_path / "kept")
+    with pytest.raises(InputError, match="nothing is kept"):
+        evidence.read(tmp_path / "kept")
