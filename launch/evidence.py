@@ -81,6 +81,8 @@ def keep(name: str, folder: pathlib.Path, kept: pathlib.Path) -> None:
     if name not in STUDIES:
         raise InputError(f"--keep={name}=...: the name is one of {', '.join(STUDIES)}.")
     _only_part(folder / "results.csv", folder)
+    if not (folder / "study.json").exists():
+        raise InputError(f"there is no {folder / 'study.json'}; run the study first.")
     study = json.loads((folder / "study.json").read_text())
     if study["missing"] or study["failed"]:
         raise InputError(

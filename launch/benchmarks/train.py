@@ -75,6 +75,7 @@ class Row:
 
     Attributes:
         direction, batch: what was trained.
+        device: that JAX ran on.
         parameters: trainable ones.
         rounds: measured alternations.
         step_s, step_cpu_s: of one training step on captured windows.
@@ -93,6 +94,7 @@ class Row:
 
     direction: str
     batch: int
+    device: str
     parameters: int
     rounds: int
     step_s: float
@@ -205,7 +207,8 @@ def row(
                 f"batches {case.reference_batch} and {2 * case.reference_batch}"
             )
     return Row(
-        direction=case.direction, batch=case.batch, parameters=loaded["parameters"],
+        direction=case.direction, batch=case.batch, device=loaded["device"],
+        parameters=loaded["parameters"],
         rounds=len(found["step"]), step_s=step.wall, step_cpu_s=step.cpu, capture_s=capture.wall,
         capture_cpu_s=capture.cpu, amortised_s=seconds, samples_per_s=case.batch / seconds,
         tflop_per_s=case.batch * loaded["flops"] / step.wall / 1e12,

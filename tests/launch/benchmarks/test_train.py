@@ -5,7 +5,7 @@ import pytest
 from launch.benchmarks import step_programs, train
 from launch.benchmarks.timing import Seconds
 
-LOADED = {"parameters": 712_000, "compile_s": 3.0, "flops": 1e9}
+LOADED = {"device": "cpu", "parameters": 712_000, "compile_s": 3.0, "flops": 1e9}
 
 
 def test_the_capture_is_spread_over_the_published_epochs():
