@@ -30,6 +30,7 @@ STUDIES = {
     "pretrained": "pretrained, EEG → ECG",
     "ecg2eeg": "pretrained, ECG → EEG",
     "random": "random, EEG → ECG",
+    "eegmat": "EEGMAT, random, EEG → ECG",
 }
 # Method -> what README.md calls it, in the table's order.
 LABELS = {
@@ -135,13 +136,16 @@ def table(found: dict[str, Part]) -> str:
             score = part.summary(method).get(_SCORE) if method in part.methods else None
             cells.append(words.score(*score) if score else "")
         lines.append(f"| {' | '.join(cells)} |")
-    said = "; ".join(_against_kd(STUDIES[name], part) for name, part in found.items())
-    seeds = {len(part.runs("bridge", _SCORE)) for part in found.values()}
-    people = {len(part.subjects) for part in found.values()}
+    people = {}
+    for name, part in found.items():
+        people.setdefault(_people(part), []).append(STUDIES[name])
+    tested = "; ".join(
+        said if len(people) == 1 else f"{said} ({'; '.join(names)})" for said, names in people.items()
+    )
+    differences = "; ".join(_against_kd(STUDIES[name], part) for name, part in found.items())
     return "\n".join([*lines, "", (
-        f"Balanced accuracy on {_each(people)} test people of {_each(seeds)} draws, 95 % intervals "
-        "over people; trained parameters in the columns' order where they differ. Bridge minus KD, "
-        f"paired over people: {said}."
+        f"Balanced accuracy on {tested}, 95 % intervals over people; trained parameters in the "
+        f"columns' order where they differ. Bridge minus KD, paired over people: {differences}."
     )])
 
 
@@ -172,8 +176,11 @@ def _against_kd(heading: str, part: Part) -> str:
     return f"{heading} {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
-def _each(numbers: set[int]) -> str:
-    return " or ".join(map(str, sorted(numbers)))
+def _people(part: Part) -> str:
+    runs = {(row["seed"], row["fold"]) for row in part.rows if row["seed"]}
+    folds = len({fold for _, fold in runs})
+    counted = f"{folds} folds" if folds > 1 else f"{len(runs)} draws"
+    return f"{len(part.subjects)} test people of {counted}"
 
 
 if __name__ == "__main__":

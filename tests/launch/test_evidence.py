@@ -22,7 +22,7 @@ def test_readme_holds_the_table_of_what_is_kept():
     assert with_table(readme, "launch.evidence", text) == readme
 
 
-def test_every_method_was_run_on_five_draws():
+def test_every_method_was_run_on_five_draws_or_folds():
     assert set(evidence.LABELS) == set(methods.available())
     for name, part in evidence.read(evidence.KEPT).items():
         assert set(part.methods) == set(methods.available()), name
@@ -58,6 +58,25 @@ def test_what_is_kept_is_what_was_found(tmp_path):
     assert "6 test people of 2 draws" in text
     evidence.draw("random", tmp_path / "kept", tmp_path / "scores.png")
     assert (tmp_path / "scores.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_folds_are_not_called_draws(tmp_path):
+    for name in ("random", "eegmat"):
+        write_study(tmp_path / name, name="methods", skills=SKILLS, **FINISHED)
+        if name == "eegmat":
+            path = tmp_path / name / "results.csv"
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                if row["seed"] == "1":
+                    row |= {"seed": "0", "fold": "1"}
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)
+        evidence.keep(name, tmp_path / name, tmp_path / "kept")
+    text = evidence.table(evidence.read(tmp_path / "kept"))
+    assert "on 6 test people of 2 draws (random, EEG → ECG); 6 test people of 2 folds (" in text
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):
