@@ -44,7 +44,10 @@ def restore_module(path: str | pathlib.Path, target: nnx.Module) -> None:
         raise InputError(f"there is no checkpoint at {path}; run the stage that writes it again.")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            stored = checkpointer.metadata(path).item_metadata.tree
+            found = checkpointer.metadata(path).item_metadata
+            if found is None:  # what Orbax makes of files that are gone or that it cannot read
+                raise ValueError("its list of arrays cannot be read")
+            stored = found.tree
             # Orbax cuts or pads an array whose shape differs, and says nothing.
             differing = [
                 f"{name} is {_shape(stored.get(name))}, must be {_shape(wanted.get(name))}"
@@ -55,10 +58,10 @@ def restore_module(path: str | pathlib.Path, target: nnx.Module) -> None:
                 raise ValueError("; ".join(differing))
             arrays = checkpointer.restore(path, wanted)
     except (ValueError, KeyError, OSError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"the checkpoint at {path} is damaged or of another module ({reason}); "
-            "run the stage that writes it again."
+            "run the stage that writes it again (--rerun)."
         ) from None
     for name, leaf in nnx.to_flat_state(nnx.state(target)):
         leaf.set_value(jnp.asarray(arrays[".".join(map(str, name))]))

@@ -34,5 +34,12 @@ def test_absent_and_damaged_checkpoints_are_refused(tmp_path):
     for path in (tmp_path / "c").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(InputError, match="damaged or of another module"):
+    with pytest.raises(InputError, match="damaged or of another module .its list of arrays cannot be"):
+        restore_module(tmp_path / "c", _bridge(0))
+
+
+def test_damaged_metadata_is_named_in_words(tmp_path):
+    save_module(tmp_path / "c", _bridge(0))
+    (tmp_path / "c" / "_METADATA").write_text("{]")
+    with pytest.raises(InputError, match="its list of arrays cannot be read.*--rerun"):
         restore_module(tmp_path / "c", _bridge(0))
