@@ -59,8 +59,8 @@ def advice(scan: Scan) -> list[str]:
         )
     if scan.subjects is None:
         lines.append(
-            "Subjects are not known: intervals come from blocks of windows and are too narrow where "
-            "one person gave several blocks."
+            "Intervals come from blocks of windows, not from subjects: they do not tell what other "
+            "people would change, and are too narrow where one person gave several blocks."
         )
     elif scan.subjects < FEW_SUBJECTS:
         lines.append(

@@ -44,8 +44,8 @@ class Scan:
         chosen: (new layers, old layers) how often the two-stage choice fell on the position over
             all draws that define it.
         chance: what the probe score would be for guesses by class frequency.
-        subjects: how many subjects were resampled, None where they are not known: blocks of
-            consecutive windows then.
+        subjects: how many subjects were resampled, None where windows came without groups: blocks
+            of consecutive windows then.
     """
 
     selection: Selection

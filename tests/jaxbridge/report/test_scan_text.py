@@ -78,10 +78,14 @@ def test_no_negative_zero(clear):
     assert "CKA 0.80 (0.00 to 0.82)" in conclusion(with_(clear, cka={"low": low}))
 
 
-@pytest.mark.parametrize(("subjects", "word"), [(None, "not known"), (4, "Only 4 subjects")])
-def test_few_or_unknown_subjects(clear, subjects, word):
+@pytest.mark.parametrize(("subjects", "word"), [
+    (None, "blocks of windows, not from subjects"), (4, "Only 4 subjects"),
+])
+def test_few_or_no_subjects(clear, subjects, word):
     (line,) = advice(with_(clear, subjects=subjects))
     assert word in line
+    # None stands for one known subject, and for folds by window that were asked for, too.
+    assert "not known" not in line
 
 
 @pytest.mark.parametrize(
