@@ -64,6 +64,11 @@ def windows_done(path: Path) -> int:
         return int(json.loads((path / "progress.json").read_text())["windows_done"])
     except FileNotFoundError:
         return 0
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path / 'progress.json'} is damaged: which windows are done is not known. Remove {path} "
+            "and compute it again."
+        ) from None
 
 
 class FeatureWriter:

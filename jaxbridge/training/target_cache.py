@@ -197,7 +197,7 @@ class Targets:
         progress = path.with_suffix(".json")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            start = json.loads(progress.read_text()) if progress.exists() else 0
+            start = _done(progress)
             if not path.exists():
                 start = 0
                 _reserve(path, int(np.prod(shape)) * self._dtype.itemsize)
@@ -251,6 +251,14 @@ def _reserve(path: pathlib.Path, size: int) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
+
+
+def _done(progress: pathlib.Path) -> int:
+    """How many rows are on disk; none where the note of it is gone or damaged: they come anew."""
+    try:
+        return int(json.loads(progress.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return 0
 
 
 def _share(windows: int) -> tuple[np.ndarray, int]:

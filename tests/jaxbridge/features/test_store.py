@@ -193,6 +193,16 @@ def test_damaged_features_are_not_handed_out(tmp_path, harm):
         opened.outputs(1)
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"windows_done": null}'])
+def test_a_damaged_note_of_what_is_done_is_refused(tmp_path, content):
+    store = ensure_features(tmp_path, _toy(), Waves(8), "signal")
+    (store.path / "progress.json").write_text(content)
+    for again in (lambda: FeatureStore.open(store.path),
+                  lambda: ensure_features(tmp_path, _toy(), Waves(8), "signal")):
+        with pytest.raises(InputError, match="progress.json is damaged.* and compute it again"):
+            again()
+
+
 @pytest.mark.parametrize("indices, message", [
     ([], "at least one index"), ([3, 1, 3], "a window twice"), ([0, 7], "the windows are 0 to 6"),
 ])
