@@ -23,7 +23,14 @@ from jaxbridge.features.store import FeatureStore, ensure_features
 from jaxbridge.features.sweep import Read, sweep
 from jaxbridge.pretrained import save_pretrained
 from jaxbridge.report.run.record import write_record
-from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
+from jaxbridge.run_folder import (
+    RunFolder,
+    read_arrays,
+    read_json,
+    write_curve,
+    write_json,
+    write_rows,
+)
 from jaxbridge.saved_head import SavedHead
 from jaxbridge.selection.folds import folds_by_subject
 from jaxbridge.selection.two_stage import Selection, two_stage
@@ -451,8 +458,7 @@ class _Run:
     def _predictions(self, logits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Classes by "method_split", and "windows_split", which windows they are of."""
         teacher = self._teacher_predictions()
-        with np.load(self.folder.path / "controls" / "predictions.npz") as arrays:
-            found = dict(arrays)
+        found = read_arrays(self.folder.path / "controls" / "predictions.npz")
         for k in _SPLITS:
             found[f"windows_{k}"] = self.split[k]
             found[f"teacher_{k}"] = teacher[self.split[k]]

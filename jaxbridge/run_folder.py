@@ -7,6 +7,7 @@
 
 import contextlib
 import csv
+import errno
 import importlib.metadata
 import json
 import logging
@@ -18,10 +19,13 @@ import shutil
 import sys
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxbridge import hosts
 from jaxbridge.settings_difference import differences
@@ -31,6 +35,8 @@ from model_ports.errors import InputError
 _PACKAGES = (
     "jaxbridge", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn",
 )
+# Of a disk that takes no more.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _log = logging.getLogger("jaxbridge")
 
 
@@ -82,10 +88,11 @@ class RunFolder:
 
     def _compare(self, record: pathlib.Path, settings: Mapping[str, Any]) -> None:
         try:
-            before = json.loads(record.read_text())["settings"]
-        except (ValueError, KeyError, OSError):
+            before = json.loads(record.read_text(encoding="utf-8"))["settings"]
+            changed = differences(before, settings)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError):
             raise InputError(f"{record} is damaged; give another folder.") from None
-        if changed := differences(before, settings):
+        if changed:
             raise InputError(
                 f"{self.path} holds a run with other settings; give another folder:\n"
                 + "\n".join(changed)
@@ -101,6 +108,9 @@ class RunFolder:
             compute: fills the folder that it is given.
             goes_on: `compute` can go on in the folder that an earlier call of it left unfinished,
                 so what an interrupted stage did is kept for it.
+
+        Raises:
+            InputError: `compute`'s, or what the system told of a file or of the network.
         """
         folder = self.path / name
         if hosts.from_first((folder / "done.json").exists):
@@ -108,7 +118,7 @@ class RunFolder:
             return folder
         _log.info("%s ...", name)
         start = time.monotonic()
-        with self._writable():
+        with self._told(name):
             aside = pathlib.Path(hosts.from_first(lambda: str(self._begun(name, goes_on))))
             try:
                 compute(aside)
@@ -155,10 +165,31 @@ class RunFolder:
         try:
             yield
         except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextlib.contextmanager
+    def _told(self, stage: str) -> Iterator[None]:
+        """A stage reads files and may talk to a server too: not every OSError is of writing here."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                inside = self.path.absolute() in pathlib.Path(str(error.filename)).absolute().parents
+            else:
+                inside = error.errno in _FULL
+            if inside:
+                raise self._unwritable(error) from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{self.path} cannot be written: {error.strerror or error}. "
-                "Give a folder that you may write to, with space left."
+                f"{self.path}: stage {stage} stopped: {reason}. With that mended, the same command goes "
+                "on; earlier stages are kept."
             ) from error
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self.path} cannot be written: {error.strerror or error}. "
+            "Give a folder that you may write to, with space left."
+        )
 
 
 def _peak_memory_bytes() -> int:
@@ -177,7 +208,25 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    return json.loads(path.read_text())
+    """Reads what `write_json` wrote; `InputError` where the file is damaged."""
+    with _undamaged(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads a .npz file; `InputError` where it is damaged."""
+    with _undamaged(path), np.load(path) as arrays:
+        return dict(arrays)
+
+
+@contextlib.contextmanager
+def _undamaged(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(
+            f"{path} is damaged; run the stage that writes it again (--rerun), or give another folder."
+        ) from None
 
 
 def write_rows(
@@ -192,7 +241,7 @@ def write_rows(
     """
     if not hosts.first():
         return
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(names or rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -204,8 +253,8 @@ def write_curve(path: pathlib.Path, curve: Sequence[Epoch]) -> None:
 
 
 def read_curve(path: pathlib.Path) -> list[Epoch]:
-    """Reads what `write_curve` wrote."""
-    with path.open(newline="") as file:
+    """Reads what `write_curve` wrote; `InputError` where the file is damaged."""
+    with _undamaged(path), path.open(newline="", encoding="utf-8") as file:
         return [
             Epoch(int(row["epoch"]), float(row["train_loss"]), float(row["val_loss"]))
             for row in csv.DictReader(file)

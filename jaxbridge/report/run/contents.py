@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbridge.run_folder import read_curve, read_json
+from jaxbridge.run_folder import read_arrays, read_curve, read_json
 from jaxbridge.selection.two_stage import Selection
 from jaxbridge.statistics.intervals import Interval, intervals
 from jaxbridge.statistics.predictions import Predictions
@@ -89,6 +89,8 @@ def read_run(run: pathlib.Path) -> RunContents:
     record = _json(run / "run.json")
     if record is None:
         raise InputError(f"{run} is no run folder: it has no run.json.")
+    if not isinstance(record, Mapping) or not {"settings", "versions"} <= record.keys():
+        raise InputError(f"{run / 'run.json'} is damaged, or not of this package; name another folder.")
     selection = _json(run / "scan" / "selection.json")
     curves = {
         "teacher": {"teacher": run / "teacher" / "curve.csv"},
@@ -140,7 +142,4 @@ def _json(path: pathlib.Path) -> Any:
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    with np.load(path) as arrays:
-        return dict(arrays)
+    return read_arrays(path) if path.exists() else {}

@@ -157,3 +157,6 @@ def test_the_page_is_the_same_every_time(made):
 def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no run folder"):
         run_page.write(tmp_path)
+    (tmp_path / "run.json").write_text('{"run_id": 7}')
+    with pytest.raises(InputError, match="run.json is damaged, or not of this package"):
+        run_page.write(tmp_path)
