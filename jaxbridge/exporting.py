@@ -39,13 +39,15 @@ def export_model(
         platforms: where it shall run, see `PLATFORMS`.
 
     Raises:
-        InputError: an unknown platform, a shape that the encoder does not take, or a model that
+        InputError: an unknown platform or one named twice, a shape that the encoder does not take, or a model that
             needs a concrete batch size or cannot be lowered for a platform.
     """
     if not platforms or set(platforms) - set(PLATFORMS):
         raise InputError(
             f"platforms are {', '.join(platforms) or 'none'}; choose out of {', '.join(PLATFORMS)}."
         )
+    if len(set(platforms)) < len(platforms):
+        raise InputError(f"platforms are {', '.join(platforms)}; name each once.")
     (batch,) = export.symbolic_shape("batch")
     signal = jax.ShapeDtypeStruct((batch, *signal_shape), jnp.float32)
     try:

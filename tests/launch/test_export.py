@@ -144,6 +144,8 @@ def test_damaged_and_foreign_files_are_refused(made, tmp_path):
 def test_an_unknown_platform_is_refused(made):
     with pytest.raises(InputError, match="platforms are gpu; choose out of cpu, cuda, rocm, tpu"):
         export_model(made.model, (600,), platforms=["gpu"])
+    with pytest.raises(InputError, match="platforms are cpu, cpu; name each once"):
+        export_model(made.model, (600,), platforms=["cpu", "cpu"])
     with pytest.raises(InputError, match="takes a signal of shape"):
         export_model(made.model, (2, 600))
 
