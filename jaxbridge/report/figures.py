@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jaxbridge.selection.two_stage import Selection
-from jaxbridge.training.fitting import Epoch
 
 
 def layer_scan(selection: Selection, num_classes: int) -> Figure:
@@ -20,7 +20,7 @@ def layer_scan(selection: Selection, num_classes: int) -> Figure:
     mean, std = scores.mean(axis=1), scores.std(axis=1)
     left.fill_between(layers, mean - std, mean + std, color="0.85", label="spread over folds")
     left.plot(layers, mean, "o-", color="0.2", label="mean")
-    left.plot(selection.m, mean[selection.m], "s", color="C3", markersize=9, label="chosen")
+    left.plot(selection.m, mean[selection.m], "s", color="black", markersize=9, label="chosen")
     left.axhline(1 / num_classes, linestyle=":", color="0.4", label="chance")
     left.set_xlabel("layer of the new encoder (output)")
     left.set_ylabel("macro F1 of the teacher's labels")
@@ -44,25 +44,11 @@ def layer_scan(selection: Selection, num_classes: int) -> Figure:
 
 
 def _frame(column: int, row: int):
+    # Seen on cells of any grey.
     return Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="C3", linewidth=2.5, clip_on=False
+        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2.5, clip_on=False,
+        path_effects=[patheffects.withStroke(linewidth=5.5, foreground="white")],
     )
-
-
-def training_curve(curves: Mapping[str, Sequence[Epoch]]) -> Figure:
-    """Training (solid) and validation (dashed) loss of each bridge over epochs."""
-    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, curve) in enumerate(curves.items()):
-        colour = ("C0", "0.5")[number % 2]
-        epochs = [e.epoch for e in curve]
-        axes.plot(epochs, [e.train_loss for e in curve], color=colour, label=f"{name}: training")
-        axes.plot(epochs, [e.val_loss for e in curve], color=colour, linestyle="--",
-                  label=f"{name}: validation")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("distance to the old encoder (1 - cosine)")
-    axes.legend(fontsize=8)
-    return figure
 
 
 def confusion(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Figure:
@@ -77,8 +63,11 @@ def confusion(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Figu
                       color="white" if share > 0.5 else "black")
         axes.set_title(f"{row['method']}\nbalanced accuracy {row['balanced_accuracy']:.2f}",
                        fontsize=9)
-        axes.set_xticks(range(len(classes)), classes, fontsize=8)
-        axes.set_yticks(range(len(classes)), classes, fontsize=8, rotation=90, va="center")
+        # A class's name is no formula, whatever dollars are in it.
+        axes.set_xticks(range(len(classes)), classes, fontsize=8, parse_math=False)
+        axes.set_yticks(
+            range(len(classes)), classes, fontsize=8, rotation=90, va="center", parse_math=False
+        )
         axes.set_xlabel("predicted", fontsize=8)
         axes.set_ylabel("true", fontsize=8)
     return figure

@@ -3,6 +3,8 @@
 import pathlib
 
 from jaxbridge.report import figures
+from jaxbridge.report.page.drawing import PAPER
+from jaxbridge.report.run.figures import curves_figure, loss_label
 from jaxbridge.run_folder import read_curve, read_json
 from jaxbridge.selection.two_stage import Selection
 
@@ -18,7 +20,8 @@ def draw(run: pathlib.Path) -> list[pathlib.Path]:
     Returns:
         The pictures' paths.
     """
-    classes = read_json(run / "run.json")["settings"]["class_names"]
+    settings = read_json(run / "run.json")["settings"]
+    classes = settings["class_names"]
     drawn = {}
     if (run / "scan").exists():
         selection = Selection.from_dict(read_json(run / "scan" / "selection.json"))
@@ -28,7 +31,7 @@ def draw(run: pathlib.Path) -> list[pathlib.Path]:
         "bridge, shuffled pairs": read_curve(run / "controls" / "shuffled_curve.csv"),
     }
     if any(curves.values()):
-        drawn["training_curve"] = figures.training_curve(curves)
+        drawn["training_curve"] = curves_figure(curves, loss_label(settings["bridge"]))
     rows = read_json(run / "report" / "metrics.json")
     drawn["confusion"] = figures.confusion(
         [row for row in rows if row["split"] == "test" and row["method"] != "chance"], classes
@@ -36,5 +39,5 @@ def draw(run: pathlib.Path) -> list[pathlib.Path]:
     paths = []
     for name, figure in drawn.items():
         paths.append(run / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150)
+        figure.savefig(paths[-1], dpi=150, facecolor=PAPER)
     return paths

@@ -23,7 +23,7 @@ def representations_figure(
         for place, each in zip(row, drawn_as, strict=True):
             place.imshow(np.asarray(represent(signal[None], each))[0].transpose(1, 2, 0))
             place.set(xticks=[], yticks=[])
-        row[0].set_ylabel(title, fontsize=8)
+        row[0].set_ylabel(title, fontsize=8, parse_math=False)
     for place, each in zip(axes[0], drawn_as, strict=True):
         place.set_title(each.name.replace("_", " "), fontsize=9)
     return figure

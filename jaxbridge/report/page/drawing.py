@@ -31,6 +31,7 @@ styled = mpl.rc_context({
     "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.5, "lines.markersize": 5,
     "figure.facecolor": "none", "savefig.facecolor": "none", "hatch.color": MUTED,
     "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # names of leads and methods are no formulas, whatever is in them
 })
 """Decorates functions that draw."""
 

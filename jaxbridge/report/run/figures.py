@@ -1,6 +1,7 @@
 """Curves and signals of a run, for its page."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +13,18 @@ from jaxbridge.training.fitting import Epoch
 # More points than this across a figure cannot be seen.
 _POINTS = 1400
 _LEADS = 4
+_LOSSES = {
+    "cosine": "1 - cosine", "token_cosine": "1 - cosine, token by token", "info_nce": "InfoNCE",
+    "l1": "L1", "mse": "MSE",
+}
+
+
+def loss_label(bridge: Mapping[str, Any]) -> str:
+    """Returns what a bridge's training curve shows, from its settings."""
+    label = f"alignment loss ({_LOSSES.get(bridge['loss'], bridge['loss'])}"
+    if weight := bridge["logit_weight"]:
+        label += f" + {weight:g} x logits"
+    return f"{label})"
 
 
 @styled

@@ -8,9 +8,8 @@ from jaxbridge.report import figures
 from jaxbridge.report.page.blocks import Picture, Section, Shaded, Side, Table, Text
 from jaxbridge.report.page.drawing import png, svg
 from jaxbridge.report.run.contents import RunContents
-from jaxbridge.report.run.figures import curves_figure
+from jaxbridge.report.run.figures import curves_figure, loss_label
 
-_LOSSES = {"cosine": "1 - cosine", "token_cosine": "1 - cosine, token by token"}
 _CRITERIA = {"macro_f1": "macro F1"}
 
 
@@ -57,7 +56,10 @@ def training(run: RunContents) -> Section | None:
     for stage, loss, title in (
         ("teacher", "cross-entropy", "Teacher: head" + (
             " and old encoder" if run.settings["head"]["unfrozen"] else "") + " on old labels"),
-        ("bridge", _loss(run), f"Bridge, and the control on shuffled pairs, compared at {at}"),
+        (
+            "bridge", loss_label(run.settings["bridge"]),
+            f"Bridge, and the control on shuffled pairs, compared at {at}",
+        ),
     ):
         curves = run.curves[stage]
         if not curves:
@@ -71,9 +73,3 @@ def training(run: RunContents) -> Section | None:
             f"{title}. {ends}.",
         ))
     return Section("training", "Training", [Side(pictures)]) if pictures else None
-
-
-def _loss(run: RunContents) -> str:
-    bridge = run.settings["bridge"]
-    name = _LOSSES.get(bridge["loss"], bridge["loss"].replace("_", " "))
-    return f"alignment loss ({name})"
