@@ -39,8 +39,8 @@ def export_model(
         platforms: where it shall run, see `PLATFORMS`.
 
     Raises:
-        InputError: an unknown platform or one named twice, a shape that the encoder does not take, or a model that
-            needs a concrete batch size or cannot be lowered for a platform.
+        InputError: an unknown platform or one named twice, a shape that the encoder does not take, or a
+            model that needs a concrete batch size or cannot be lowered for a platform.
     """
     if not platforms or set(platforms) - set(PLATFORMS):
         raise InputError(

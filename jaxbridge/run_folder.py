@@ -181,8 +181,8 @@ class RunFolder:
                 raise self._unwritable(error) from error
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{self.path}: stage {stage} stopped: {reason}. With that mended, the same command goes "
-                "on; earlier stages are kept."
+                f"{self.path}: stage {stage} stopped: {reason}. With that mended, the same command "
+                "goes on; earlier stages are kept."
             ) from error
 
     def _unwritable(self, error: OSError) -> InputError:

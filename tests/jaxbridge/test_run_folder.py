@@ -1,4 +1,4 @@
-"""What a run's folder says of files that are not what they should be, and of errors that are not its own."""
+"""What a run's folder says of damaged files, and of errors that are not its own."""
 
 import errno
 import json
