@@ -40,8 +40,9 @@ from jaxbridge.training.bridging import BridgeSettings, num_trained, trained_lab
 from jaxbridge.training.checkpoints import until_done
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import MetricLog, require
+from jaxbridge.training.optimizers import check_warmup
 from jaxbridge.training.pair_data import PairData
-from jaxbridge.training.target_cache import CacheSettings
+from jaxbridge.training.target_cache import CacheSettings, TargetKind, check_drawable
 from model_ports import Encoder
 from model_ports.errors import InputError
 
@@ -89,7 +90,8 @@ class TransferSettings:
         seed: fixes initial values, folds and orders.
 
     Raises:
-        InputError: prototypes alone shall move from the random start.
+        InputError: prototypes alone shall move from the random start, an unknown log, fewer than 2
+            folds.
     """
 
     old_modality: str
@@ -106,6 +108,9 @@ class TransferSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require(self.log)
+        if self.folds < 2:
+            raise InputError(f"folds is {self.folds}; it must be at least 2.")
         if self.bridge.trainable == "prototypes" and self.bridge.start == "random":
             raise InputError(
                 "trainable='prototypes' moves nothing from start='random', where the low-rank map is "
@@ -169,12 +174,7 @@ def transfer(
             return transfer(
                 windows, old, new, settings, out=pathlib.Path(folder) / "run", head=head, until=until
             )
-    # Known before anything is computed; another size needs another folder.
-    size, pairs = settings.bridge.batch_size, len(windows.indices("pair"))
-    if settings.bridge.epochs and 0 < pairs < size:
-        raise InputError(
-            f"the bridge: batch size {size} does not fit {pairs} training windows; choose 1 to {pairs}."
-        )
+    _check_training(windows, old, settings)
     run = _Run(windows, old, new, settings, pathlib.Path(out), rerun, head)
     return run.trained() if until == "bridge" else run.result()
 
@@ -251,7 +251,6 @@ class _Run:
             _check_head(head, windows)
             settings = dataclasses.replace(settings, head=head.settings)
         self.windows, self.new, self.settings = windows, new, settings
-        require(settings.log)
         for modality in (settings.old_modality, settings.new_modality):
             if modality not in windows.modalities:
                 raise InputError(
@@ -271,6 +270,11 @@ class _Run:
                     f"split {name!r} has no window of class {', '.join(absent)}; "
                     "use another seed or more subjects for the split."
                 )
+        if (weights := settings.head.class_weights) and len(weights) != len(windows.class_names):
+            raise InputError(
+                f"class weights {', '.join(f'{w:g}' for w in weights)}: give one for each of the "
+                f"classes {', '.join(windows.class_names)}."
+            )
         self.old_hash = mp.weights_hash(old)
         self.folder = RunFolder(
             out,
@@ -307,6 +311,11 @@ class _Run:
         if hosts.first():
             self._save_pretrained(model, self.folder.path, [])
         hosts.barrier()
+        if self._cache.exists():
+            _log.info(
+                "%s: targets, kept for a whole run in this folder (launch.transfer), which removes it "
+                "at its end; without one, remove it as you like", self._cache,
+            )
         return TransferResult(model, selection, [])
 
     def result(self) -> TransferResult:
@@ -552,6 +561,30 @@ class _Run:
         )
         parts = np.split(found, np.cumsum([len(some) for some in rows])[:-1])
         return dict(zip(_SPLITS, parts, strict=True))
+
+
+def _check_training(windows: Windows, old: Encoder, settings: TransferSettings) -> None:
+    """Refuses what the bridge's training would, but before teacher and scan, which are then lost."""
+    bridge, pairs = settings.bridge, len(windows.indices("pair"))
+    if not pairs or settings.old_modality not in windows.modalities:
+        return  # refused with the other splits and modalities
+    if bridge.epochs and pairs < bridge.batch_size:
+        raise InputError(
+            f"the bridge: batch size {bridge.batch_size} does not fit {pairs} training windows; "
+            f"choose 1 to {pairs}."
+        )
+    if bridge.epochs:
+        check_warmup(bridge.optimizer, bridge.num_steps(pairs))
+    if bridge.prototypes == "real":
+        shape, depth = windows.shape(settings.old_modality), old.num_layers
+        # A place that there is not is refused with the encoders.
+        places = range(depth) if settings.position is None else [
+            int(np.clip(settings.position[1], 0, depth))
+        ]
+        most = max(
+            TargetKind(place, pooled=place == depth).shape(old, shape)[0] for place in places
+        )
+        check_drawable(bridge.num_prototypes, pairs, most)
 
 
 def _check_head(head: SavedHead, windows: Windows) -> None:

@@ -1,6 +1,7 @@
 """The old modality's classifier: an encoder and a task head fitted to labels."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -60,6 +61,10 @@ class HeadSettings:
         ):
             if (value := getattr(self, name)) is not None and not value >= least:
                 raise InputError(f"the head's {name} is {value}; it must be at least {least}.")
+        if not all(0 < weight < math.inf for weight in self.class_weights or ()):
+            raise InputError(
+                f"class weights {', '.join(f'{w:g}' for w in self.class_weights)}: give positive ones."
+            )
 
 
 class Teacher(nnx.Module):

@@ -47,11 +47,7 @@ def optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransfor
     Raises:
         InputError: the warm-up is as long as the run.
     """
-    if steps <= settings.warmup_steps:
-        raise InputError(
-            f"warmup_steps is {settings.warmup_steps}, but the run has {steps} steps; "
-            "warm up for fewer."
-        )
+    check_warmup(settings, steps)
     parts = []
     if settings.clip_norm is not None:
         parts.append(optax.clip_by_global_norm(settings.clip_norm))
@@ -61,6 +57,15 @@ def optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransfor
     else:
         parts.append(optax.adam(rate))
     return parts[0] if len(parts) == 1 else optax.chain(*parts)
+
+
+def check_warmup(settings: OptimizerSettings, steps: int) -> None:
+    """Refuses a warm-up as long as the run (`InputError`)."""
+    if steps <= settings.warmup_steps:
+        raise InputError(
+            f"warmup_steps is {settings.warmup_steps}, but the run has {steps} steps; "
+            "warm up for fewer."
+        )
 
 
 def rate_of(settings: OptimizerSettings, steps: int) -> optax.ScalarOrSchedule:

@@ -304,12 +304,8 @@ def real_tokens(
         InputError: fewer tokens than vectors to draw.
     """
     tokens, features = kind.shape(encoder, read(indices[:1]).shape[1:])
+    check_drawable(count, len(indices), tokens)
     total = tokens * len(indices)
-    if count > total:
-        raise InputError(
-            f"{count} prototypes cannot be drawn from {total} real vectors ({len(indices)} windows "
-            f"of {tokens} tokens); use fewer prototypes or more pairs."
-        )
     drawn = np.sort(np.random.default_rng([seed, kind.stop]).choice(total, count, replace=False))
     windows, position = np.divmod(drawn, tokens)
     needed, where = np.unique(windows, return_inverse=True)
@@ -322,3 +318,12 @@ def real_tokens(
         found[here] = part[where[here] - at, position[here]]
         at += len(part)
     return found
+
+
+def check_drawable(count: int, windows: int, tokens: int) -> None:
+    """Refuses to draw more vectors than so many windows have tokens (`InputError`)."""
+    if count > (total := windows * tokens):
+        raise InputError(
+            f"{count} prototypes cannot be drawn from {total} real vectors ({windows} windows "
+            f"of {tokens} tokens); use fewer prototypes or more pairs."
+        )

@@ -20,6 +20,7 @@ from jaxbridge.run_folder import read_curve
 from jaxbridge.training import pair_data
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import read_log
+from jaxbridge.training.target_cache import CacheSettings
 from model_ports import weights_hash
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
@@ -104,15 +105,19 @@ def test_the_bridge_can_be_loaded_again_with_the_trained_old_encoder(finished):
     assert config["preprocessing"]["windows_hash"] == tiny.windows().hash
 
 
-def test_a_bridge_alone_comes_with_the_old_encoder_whose_norms_it_moved(tmp_path):
+def test_a_bridge_alone_comes_with_the_old_encoder_whose_norms_it_moved(tmp_path, caplog):
+    caplog.set_level("INFO", "jaxbridge")
     old, new = tiny.encoders()
     settings = dataclasses.replace(
         _SETTINGS, position=(1, 1), head=HeadSettings(epochs=2),
         bridge=dataclasses.replace(_SETTINGS.bridge, epochs=2, trainable="bridge_and_old_norms"),
+        cache=CacheSettings("disk"),
     )
     before = weights_hash(old)
     result = transfer(tiny.windows(), old, new, settings, out=tmp_path / "run", until="bridge")
     assert weights_hash(old) == before != weights_hash(result.model.old)
+    assert f"{tmp_path / 'run' / 'cache'}: targets, kept for a whole run" in caplog.text
+    assert any((tmp_path / "run" / "cache").glob("*.targets"))
     saved = tmp_path / "run" / "pretrained"
     model = from_pretrained(saved, old=tmp_path / "run" / "old_encoder", new=new)
     signal = tiny.windows().read("ecg", np.arange(4))
@@ -286,6 +291,25 @@ def test_windows_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr(pipeline, "teacher_stage", None)  # before anything is computed
     with pytest.raises(InputError, match="batch size 100 does not fit 20 training windows"):
         transfer(good, old, new, dataclasses.replace(_SETTINGS, bridge=batch, position=(0, 3)))
+    for changes, message in (
+        ({"warmup_steps": 75}, "warmup_steps is 75, but the run has 75 steps"),
+        ({"prototypes": "real", "num_prototypes": 999}, "999 prototypes cannot be drawn from"),
+    ):
+        bridge = dataclasses.replace(_SETTINGS.bridge, **changes)
+        for position in (None, (0, 3)):
+            with pytest.raises(InputError, match=message):
+                transfer(good, old, new, dataclasses.replace(
+                    _SETTINGS, bridge=bridge, position=position
+                ))
+    weights = dataclasses.replace(_SETTINGS.head, class_weights=(1.0, 2.0, 3.0))
+    with pytest.raises(InputError, match="class weights 1, 2, 3: give one for each .* slow, fast"):
+        transfer(good, old, new, dataclasses.replace(_SETTINGS, head=weights))
+    with pytest.raises(InputError, match="class weights 1, -2: give positive ones"):
+        dataclasses.replace(_SETTINGS.head, class_weights=(1.0, -2.0))
+    with pytest.raises(InputError, match="no log wandb"):
+        dataclasses.replace(_SETTINGS, log=("wandb",))
+    with pytest.raises(InputError, match="folds is 1; it must be at least 2"):
+        dataclasses.replace(_SETTINGS, folds=1)
     prototypes = dataclasses.replace(_SETTINGS.bridge, trainable="prototypes")
     with pytest.raises(InputError, match="trainable='prototypes' moves nothing"):
         dataclasses.replace(_SETTINGS, bridge=prototypes)
