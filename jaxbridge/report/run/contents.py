@@ -55,6 +55,11 @@ class RunContents:
     def classes(self) -> list[str]:
         return self.settings["class_names"]
 
+    @property
+    def head_given(self) -> bool:
+        """Whether the run started from a head that was fitted before."""
+        return "given_head" in self.settings
+
     def signal(self, role: str) -> str:
         """Returns the old or new modality's name for a heading."""
         name = self.settings[f"{role}_modality"]

@@ -18,10 +18,11 @@ def cost(run: RunContents) -> Section | None:
         ]))
         trainable = run.settings["bridge"]["trainable"]
         moved = "The bridge alone moves" if trainable == "bridge" else f"What moves: {trainable}"
-        blocks.append(Text(
-            f"{moved} while it is trained; the teacher's stage before trained the head"
-            + (" and the old encoder." if run.settings["head"]["unfrozen"] else ".")
-        ))
+        fitted = "the head and the old encoder" if run.settings["head"]["unfrozen"] else "the head"
+        blocks.append(Text(f"{moved} while it is trained; " + (
+            f"{fitted} came fitted to labels (--head)." if run.head_given else
+            f"the teacher's stage before trained {fitted}."
+        )))
     if run.stages:
         rows = [
             [name, words.seconds(done["seconds"]), words.scaled(done["peak_memory_bytes"], "B")]

@@ -32,8 +32,9 @@ def transferred(run: RunContents) -> Section:
         ]
     blocks: list[Block] = [
         Text(
-            f"A classifier of {run.signal('old')} is reused on {run.signal('new')}. Both encoders "
-            "stay as they are; the bridge between them learns from simultaneous windows without labels."
+            f"A classifier of {run.signal('old')} is reused on {run.signal('new')}. A bridge between "
+            "two encoders, which stay as they are while it is trained, learns from simultaneous "
+            "windows without labels."
             if settings["bridge"]["trainable"] == "bridge" else
             f"A classifier of {run.signal('old')} is reused on {run.signal('new')} through a "
             "bridge that learns from simultaneous windows without labels."
@@ -55,16 +56,19 @@ def transferred(run: RunContents) -> Section:
 
 def _position(run: RunContents) -> Text:
     m, l = run.about["position"]  # noqa: E741
-    into = "the task head" if l == run.about["layers"]["old"] else f"the input of old layer {l}"
+    into = "the task head" if l == run.about["layers"]["old"] else f"old layer {l}"
     how = "given" if run.settings["position"] is not None else "chosen by the scan"
-    return Text(f"The bridge reads the output of new layer {m} and writes {into} ({how}).")
+    return Text(f"The bridge reads the output of new layer {m} and writes the input of {into} ({how}).")
 
 
 def _weights(run: RunContents, role: str) -> str:
     if run.flags is None:
         return "see the hash"
     given = run.flags.get(f"{role}_weights")
-    return "random weights, nothing pretrained" if given is None else str(given)
+    told = "random weights, nothing pretrained" if given is None else str(given)
+    if role == "old" and run.head_given and run.settings["head"]["unfrozen"]:
+        return f"{told}; trained with the given head"
+    return told
 
 
 def _leads(side: dict) -> str:
@@ -73,11 +77,11 @@ def _leads(side: dict) -> str:
 
 def _splits(run: RunContents) -> Table:
     splits = run.about["splits"]
+    told = {**_SPLITS, **({"train": "train (labels fit the oracle alone)"} if run.head_given else {})}
     rows = [
-        [_SPLITS.get(name, name), words.count(splits[name]["subjects"]),
-         words.count(splits[name]["recordings"]), words.count(splits[name]["windows"]),
-         *map(words.count, splits[name]["classes"])]
-        for name in _SPLITS if name in splits
+        [told[name], words.count(splits[name]["subjects"]), words.count(splits[name]["recordings"]),
+         words.count(splits[name]["windows"]), *map(words.count, splits[name]["classes"])]
+        for name in told if name in splits
     ]
     header = ["split", "subjects", "recordings", "windows", *(f"of {c}" for c in run.classes)]
     return Table("Subjects and windows per split", header, rows)

@@ -47,9 +47,17 @@ def results(run: RunContents) -> Section | None:
             "the new signal's own labels on the layer that the bridge reads."
         ),
     ]
-    subjects = len({name for found in run.predictions.values() for name in found.subjects})
-    if intervals and (advice := words.few(subjects)):
+    subjects = {name for found in run.predictions.values() for name in found.subjects}
+    if intervals and (advice := words.few(len(subjects))):
         blocks.append(Text(advice))
+    elif subjects and not intervals:
+        whose = "of subjects who are not known" if "" in subjects else (
+            "of one subject" if len(subjects) == 1 else f"of {len(subjects)} subjects"
+        )
+        blocks.append(Text(
+            f"No intervals: the test windows are {whose}. How other people would fare is not told by "
+            "these scores."
+        ))
     return Section("results", "Results", blocks)
 
 

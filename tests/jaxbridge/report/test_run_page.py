@@ -138,6 +138,47 @@ def test_a_given_position_is_said_to_be_given(copy):
     assert "output of new layer 1 and writes the input of old layer 2 (given)" in found.text
 
 
+@pytest.mark.parametrize(("unfrozen", "weights", "came"), [
+    (False, "random weights, nothing pretrained", "the head came fitted to labels"),
+    (True, "random weights, nothing pretrained; trained with the given head",
+     "the head and the old encoder came fitted to labels"),
+])
+def test_a_given_head_is_no_work_of_this_run(copy, unfrozen, weights, came):
+    record = json.loads((copy / "run.json").read_text())
+    record["settings"]["given_head"] = "0123"
+    record["settings"]["head"]["unfrozen"] = unfrozen
+    (copy / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(copy / "teacher")
+    found = check_page(run_page.write(copy).read_text(encoding="utf-8"))
+    assert found.table("The two sides")[3][1] == weights
+    assert came in found.text and "the teacher's stage before trained" not in found.text
+    assert "train (labels fit the oracle alone)" in found.column("Subjects and windows", "windows")
+
+
+def test_a_bridge_into_the_head_writes_its_input(copy):
+    about = json.loads((copy / "report" / "about.json").read_text())
+    about["position"][1] = about["layers"]["old"]
+    (copy / "report" / "about.json").write_text(json.dumps(about))
+    found = check_page(run_page.write(copy).read_text(encoding="utf-8"))
+    assert "writes the input of the task head (" in found.text
+
+
+@pytest.mark.parametrize(("subjects", "told"), [
+    (["P1"], "of one subject"), (["P1", "P2"], "of 2 subjects"),
+    ([""], "of subjects who are not known"), (["P1", "P2", "P3"], None),
+])
+def test_why_there_are_no_intervals_is_said(copy, subjects, told):
+    with np.load(copy / "report" / "test.npz") as arrays:
+        test = dict(arrays)
+    names = np.resize(subjects, len(test["labels"])) if subjects != [""] else np.empty(0, str)
+    np.savez(copy / "report" / "test.npz", **test | {"subjects": names})
+    text = check_page(run_page.write(copy).read_text(encoding="utf-8")).text
+    if told is None:
+        assert "No intervals" not in text
+    else:
+        assert f"No intervals: the test windows are {told}." in text
+
+
 def test_names_are_escaped(copy):
     record = json.loads((copy / "run.json").read_text())
     record["settings"]["class_names"] = ["<b>rest", "load & 'stress'\""]
