@@ -56,13 +56,14 @@ def write(folder: str | pathlib.Path) -> pathlib.Path:
             {"study": part.study, "dataset": part.dataset, **found.as_dict()}
             for found in one.comparisons
         ]
+    (folder / "comparisons.csv").unlink(missing_ok=True)  # of other methods, in the same folder before
     if compared:
         write_rows(folder / "comparisons.csv", compared)
     (folder / "tables.md").write_text(markdown.tables(sections) + "\n", encoding="utf-8")
     names = dict.fromkeys(part.dataset for part in parts)
     page = Page(
         title=study["title"], subtitle=" · ".join(names), tiles=tiles,
-        sections=[*_notes(study), *sections, _provenance(study)],
+        sections=[*_notes(study), *sections, _provenance(study, bool(compared))],
     )
     return write_page(folder / "report.html", page)
 
@@ -91,7 +92,7 @@ def _notes(study: Mapping[str, Any]) -> list[Section]:
     return [Section("notes", "Notes", [Text(note) for note in notes])] if notes else []
 
 
-def _provenance(study: Mapping[str, Any]) -> Section:
+def _provenance(study: Mapping[str, Any], compared: bool) -> Section:
     return Section("provenance", "Settings and provenance", [
         Code("Command", study["command"]),
         Table("Settings", ["name", "value"],
@@ -99,7 +100,7 @@ def _provenance(study: Mapping[str, Any]) -> Section:
         Table("Versions", ["package", "version"],
               [list(row) for row in words.flat(study["versions"])], words=(1,)),
         Text(
-            "All numbers are in results.csv, a row per number, with counts of every subject; the "
-            "comparisons are in comparisons.csv, the figures in figures."
+            "All numbers are in results.csv, a row per number, with counts of every subject; "
+            + ("comparisons are in comparisons.csv, " if compared else "") + "the figures in figures."
         ),
     ])

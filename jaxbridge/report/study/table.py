@@ -5,6 +5,7 @@ import gzip
 import math
 import pathlib
 import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -92,12 +93,14 @@ class Part(NamedTuple):
             The comparisons, and the methods left out since a seed or fold of theirs is missing.
 
         Raises:
-            InputError: see `against_best`.
+            InputError: no baseline is whole, or see `against_best`.
         """
         # Averages over methods have no counts.
         found = {m: runs for m in self.methods if m not in controls and (runs := self._predictions(m))}
         most = {(run.seed, run.fold) for runs in found.values() for run in runs}
         whole = {m: runs for m, runs in found.items() if len(runs) == len(most)}
+        if not any(b in whole for b in baselines):
+            raise InputError("no baseline has every seed and fold; run the missing ones.")
         compared = against_best(whole, [b for b in baselines if b in whole])
         return compared, [m for m in found if m not in whole]
 
@@ -132,16 +135,23 @@ def read_parts(path: pathlib.Path) -> list[Part]:
     """Returns the parts of a results.csv, or of a results.csv.gz, in its order.
 
     Raises:
-        InputError: no such file, other columns, or no test rows.
+        InputError: no such file, a damaged one, other columns, or no test rows.
     """
     if not path.exists():
         raise InputError(f"there is no {path}; run the study first.")
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if missing := sorted(set(COLUMNS) - set(reader.fieldnames or ())):
-            raise InputError(f"{path} lacks columns {', '.join(missing)}; it is no table of a study.")
-        rows = [row for row in reader if row["split"] == "test"]
+    try:
+        with opened(path, "rt", newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or (), [*reader]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}); run the study again.") from None
+    if missing := sorted(set(COLUMNS) - set(columns)):
+        raise InputError(f"{path} lacks columns {', '.join(missing)}; it is no table of a study.")
+    for line, row in enumerate(rows, 2):
+        if not _whole(row):
+            raise InputError(f"{path} is damaged in row {line}; run the study again.")
+    rows = [row for row in rows if row["split"] == "test"]
     if not rows:
         raise InputError(f"{path} has no rows of split test; the study has not finished a method.")
     keys = dict.fromkeys((row["study"], row["dataset"]) for row in rows)
@@ -160,6 +170,18 @@ def _filled(cells: Sequence[tuple[str, int, int, int]], seed: int, fold: int) ->
     )
     classes = 1 + max(max(true, said) for _, true, said, _ in cells)
     return Predictions(np.eye(classes, dtype=np.float32)[predicted], labels, subjects, seed, fold)
+
+
+def _whole(row: Mapping[str, str | None]) -> bool:
+    """Tells whether a row has every cell, and numbers where they must be."""
+    if None in row or None in row.values():
+        return False
+    try:
+        for name in ("seed", "fold", "value", "low", "high", *COSTS):
+            _number(row[name])
+    except ValueError:
+        return False
+    return True
 
 
 def _number(text: str | float) -> float:

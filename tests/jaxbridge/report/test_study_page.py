@@ -166,11 +166,24 @@ def test_why_there_is_no_comparison_is_said(tmp_path):
     assert not (tmp_path / "comparisons.csv").exists()
 
 
+def test_baselines_without_every_seed_are_why_there_is_no_comparison(tmp_path):
+    write_study(tmp_path, curves=False, costs=False)
+    _rewrite(tmp_path, lambda row: (
+        row["method"] not in STUDY["baselines"] or row["seed"] != "1"
+    ))
+    page = check_page(study_page.write(tmp_path).read_text(encoding="utf-8"))
+    assert "No comparison: no baseline has every seed and fold; run the missing ones." in page.text
+
+
 def test_one_method_alone_has_a_page(tmp_path):
     write_study(tmp_path, curves=False)
+    study_page.write(tmp_path)
+    assert (tmp_path / "comparisons.csv").exists()
     _rewrite(tmp_path, lambda row: row["method"] == "stitching")
     page = check_page(study_page.write(tmp_path).read_text(encoding="utf-8"))
     assert "No comparison: there is no other method." in page.text
+    # Those of the methods that were there before are gone, and nothing points to them.
+    assert not (tmp_path / "comparisons.csv").exists() and "comparisons.csv" not in page.text
 
 
 def test_methods_without_every_seed_are_not_compared(tmp_path):
@@ -191,6 +204,11 @@ def test_methods_without_every_seed_are_not_compared(tmp_path):
     (lambda f: (f / "results.csv").write_text("method,value\nKD,1\n"), "lacks columns dataset"),
     (lambda f: (f / "results.csv").write_text(
         (f / "results.csv").read_text().replace(",test,", ",val,")), "no rows of split test"),
+    (lambda f: (f / "results.csv").write_bytes(b"\xff\xfe\x00"), "results.csv cannot be read"),
+    (lambda f: (f / "results.csv").write_bytes((f / "results.csv").read_bytes()[:5000].rstrip(b"\n,")),
+     "results.csv is damaged in row"),
+    (lambda f: (f / "results.csv").write_text(
+        (f / "results.csv").read_text().replace(",0.", ",O.", 1)), "results.csv is damaged in row 2;"),
     (lambda f: (f / "study.json").unlink(), "run the study first"),
     (lambda f: (f / "study.json").write_text("{"), "is damaged"),
     (lambda f: (f / "study.json").write_text(json.dumps({"title": "x"})), "lacks command, settings"),
