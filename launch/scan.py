@@ -35,6 +35,7 @@ _RESAMPLES = flags.DEFINE_integer(
 
 
 def main() -> None:
+    settings(0)  # flags that do not fit each other are refused before any windows are made
     for seed in parsed_seeds():
         folder = pathlib.Path(_OUT.value) / f"seed_{seed}"
         store = windows(folder, seed)

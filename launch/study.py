@@ -18,7 +18,8 @@ from jaxbridge import methods
 from jaxbridge.report import study_page
 from jaxbridge.run_folder import read_json
 from jaxbridge.studies import Setup, catalogue, run_study
-from launch.flags.dataset import DATA
+from launch.flags.dataset import DATA, OF_SPLIT, OF_WINDOWS
+from launch.flags.given import refuse
 from launch.flags.seeds import parsed_seeds
 from launch.script import run
 from launch.studies.setups import DIRECTIONS, miniature, recorded, simulated
@@ -70,6 +71,15 @@ def _together() -> bool:
 
 def _setup(prepared: pathlib.Path) -> Setup:
     on_files = DATA.value not in (None, "simulation")
+    if on_files:
+        refuse(
+            (*OF_SPLIT, "pair_fraction"), "does not count in a study: --folds deals out the subjects"
+        )
+    else:
+        refuse(
+            ("folds", *OF_WINDOWS, "eeg_leads", "pair_fraction"),
+            "is for recordings (--data), and this study simulates its own",
+        )
     if on_files and (_PRETRAINED.value or _MINIATURE.value):
         raise InputError("--pretrained and --miniature are for the simulation: leave out --data.")
     if _MINIATURE.value:

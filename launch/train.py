@@ -14,7 +14,7 @@ from jaxbridge import transfer
 from launch.flags.preset import apply_preset
 from launch.flags.run import encoders, settings, windows
 from launch.flags.seeds import parsed_seeds
-from launch.flags.transfer import HEAD, POSITION, given_head, position
+from launch.flags.transfer import HEAD, POSITION, check_head, given_head, position
 from launch.script import run
 from model_ports.errors import InputError
 
@@ -27,6 +27,7 @@ def main() -> None:
         raise InputError("--head is not given: fit one with launch.fit_head, and name its folder.")
     if POSITION.value == "scan":
         raise InputError("--position is not given: find one with launch.scan, such as 7,2.")
+    check_head()
     settings(0)  # flags that do not fit each other are refused before any windows are made
     for seed in parsed_seeds():
         folder = pathlib.Path(_OUT.value) / f"seed_{seed}"

@@ -18,11 +18,14 @@ from jaxbridge.pipeline import STAGES
 from launch.flags.preset import apply_preset
 from launch.flags.run import encoders, settings, windows
 from launch.flags.seeds import parsed_seeds, run_seeds
-from launch.flags.transfer import given_head, position
+from launch.flags.transfer import check_head, given_head, position
 from launch.script import run
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)
-_RERUN = flags.DEFINE_list("rerun", [], f"Stages to run again: {', '.join(STAGES)}.")
+_RERUN = flags.DEFINE_list(
+    "rerun", [], f"Stages to run again, all later ones with them: {', '.join(STAGES)}. Leave it out to "
+    "go on with a run that was killed: it would begin anew.",
+)
 flags.register_validator(
     "rerun", lambda names: set(names) <= set(STAGES), f"the stages are {', '.join(STAGES)}."
 )
@@ -30,6 +33,7 @@ flags.register_validator(
 
 def main() -> None:
     apply_preset()
+    check_head()
     settings(0)  # flags that do not fit each other are refused before any windows are made
 
     def one(seed: int, folder: pathlib.Path):

@@ -13,11 +13,16 @@ from jaxbridge.data.preparation import prepare
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.splits import RULES, SplitRule
 from jaxbridge.data.store import WindowStore
+from launch.flags.given import refuse
 from launch.published.data_sets import DATA_SETS, opened
 from model_ports.errors import InputError
 
 _DESCRIBED = ("subject", {"train": 0.4, "val": 0.1, "pair": 0.3, "test": 0.2})
 _UNLABELLED = ("subject", {"pair": 1.0})
+_OF_EEGMAT = ("eeg_resampling", "ecg_normalise")
+OF_SPLIT = ("split", "sizes", "guard_s", "stratify")
+OF_WINDOWS = ("dataset", "classes", "window_s", "step_s", *_OF_EEGMAT, *OF_SPLIT, "skip")
+"""Flags that windows are made by from recordings, but for what reads them."""
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 DATASET = flags.DEFINE_enum("dataset", "eegmat", list(DATA_SETS), "Layout of the files.")
@@ -79,7 +84,10 @@ def dataset(encoders: Mapping[str, str]) -> Dataset:
         )
     given = {"window_s": _WINDOW_S.value, "step_s": _STEP_S.value, "classes": _CLASSES.value}
     settings = {name: value for name, value in given.items() if value is not None}
+    if _is_description(DATA.value) or reader is not Eegmat:
+        refuse(_OF_EEGMAT, "is for eegmat alone")
     if _is_description(DATA.value):
+        refuse(["dataset"], f"is for published layouts, and {DATA.value} describes its own")
         if settings:
             raise InputError(f"--{next(iter(settings))} is stated in {DATA.value}: leave it out.")
         return Recordings.from_yaml(DATA.value)
@@ -94,6 +102,15 @@ def dataset(encoders: Mapping[str, str]) -> Dataset:
             ecg_recipe=dataclasses.replace(found.ecg_recipe, normalise=_ECG_NORMALISE.value),
         )
     return opened(DATASET.value, DATA.value, encoders, **settings)
+
+
+def described() -> Recordings | None:
+    """Returns the recordings that the .yaml of --data describes, None for a published layout.
+
+    Raises:
+        InputError: see `Recordings.from_yaml`.
+    """
+    return Recordings.from_yaml(DATA.value) if _is_description(DATA.value) else None
 
 
 def _is_description(data: str | None) -> bool:

@@ -16,15 +16,18 @@ import model_ports as mp
 from jaxbridge import BridgeSettings, HeadSettings, TransferSettings
 from jaxbridge.data.recipes import recipe
 from jaxbridge.data.splits import PairSubset
+from jaxbridge.data.splits.pair_fraction import check_fraction
 from jaxbridge.data.store import WindowStore
 from jaxbridge.training import losses, trainable
 from jaxbridge.training.metric_log import KINDS
 from jaxbridge.training.target_cache import PLACES, CacheSettings
-from launch.flags.dataset import DATA, PAIR_FRACTION, eeg_leads, prepared
+from launch.flags.dataset import DATA, OF_WINDOWS, PAIR_FRACTION, eeg_leads, prepared
+from launch.flags.given import refuse
 from launch.shared_store import shared_store
 from model_ports.encoder import POOLS
 from model_ports.errors import InputError
 from model_ports.representations import REPRESENTATIONS, drawn_signals
+from model_ports.saving import is_saved
 
 _HEAD, _BRIDGE, _CACHED = HeadSettings(), BridgeSettings(), CacheSettings()
 
@@ -102,7 +105,9 @@ _LOGITS = flags.DEFINE_float(
     "logit_weight", _BRIDGE.logit_weight, "Weight of the teacher's soft pseudo-labels in the loss."
 )
 _TRAINABLE = flags.DEFINE_enum(
-    "trainable", _BRIDGE.trainable, list(trainable.PRESETS), "What moves."
+    "trainable", _BRIDGE.trainable, list(trainable.PRESETS),
+    "What is trained: the bridge, with the head (needs --logit_weight) or the old encoder's norms "
+    "behind it; or of the bridge the prototypes (needs --bridge_start=ridge) or low-rank map alone.",
 )
 _SCHEDULE = flags.DEFINE_enum(
     "schedule", _BRIDGE.schedule, ["constant", "cosine", "linear"], "Learning rate over the steps."
@@ -110,13 +115,18 @@ _SCHEDULE = flags.DEFINE_enum(
 _WARMUP = flags.DEFINE_integer("warmup_steps", _BRIDGE.warmup_steps, "Steps of linear warm-up.")
 _CLIP = flags.DEFINE_float("clip_norm", None, "Largest gradient norm; none if left out.")
 _DECAY = flags.DEFINE_float("weight_decay", _BRIDGE.weight_decay, "Decoupled weight decay.")
-_KEEP = flags.DEFINE_enum("keep", _BRIDGE.keep, ["last", "best"], "Which state of the bridge.")
+_KEEP = flags.DEFINE_enum(
+    "keep", _BRIDGE.keep, ["last", "best"],
+    "The bridge as it is after the last epoch, or after that of the lowest validation loss.",
+)
 _PATIENCE = flags.DEFINE_integer(
     "patience", None, "Stop after so many epochs without a lower validation loss."
 )
 _REMAT = flags.DEFINE_bool("remat", False, "Recompute activations in the backward pass.")
 _CACHE = flags.DEFINE_enum(
-    "cache", _CACHED.place, PLACES, "Where the bridge's targets are kept between epochs."
+    "cache", _CACHED.place, PLACES,
+    "Where the bridge's targets are kept between epochs; auto: where --cache_budget_gb has room; "
+    "recompute: nowhere, the old encoder is run again in every epoch.",
 )
 _BUDGET = flags.DEFINE_list(
     "cache_budget_gb", [f"{_CACHED.device_gb:g}", f"{_CACHED.host_gb:g}"],
@@ -126,8 +136,9 @@ _CACHE_DTYPE = flags.DEFINE_enum(
     "cache_dtype", _CACHED.dtype, ["float32", "bfloat16"], "Type of the kept targets."
 )
 _CHECKPOINT = flags.DEFINE_integer(
-    "checkpoint_every", TransferSettings.checkpoint_every, "Steps between checkpoints.",
-    lower_bound=1,
+    "checkpoint_every", TransferSettings.checkpoint_every,
+    "Steps between checkpoints. SIGTERM, too, is heeded only after so many steps of an epoch and at "
+    "its end: choose fewer where steps are slow.", lower_bound=1,
 )
 _LOG = flags.DEFINE_list(
     "log", ["jsonl"], f"Where each epoch is logged: {', '.join(KINDS)}; jsonl always."
@@ -193,7 +204,16 @@ def _check_encoders(store: WindowStore, of: Mapping[str, str]) -> None:
 
 
 def settings(seed: int, position: tuple[int, int] | None = None) -> TransferSettings:
-    """Returns what the flags ask for; no position stands for a scan."""
+    """Returns what the flags ask for; no position stands for a scan.
+
+    Raises:
+        InputError: values that are none, or flags that do not count beside the others.
+    """
+    if not _UNFROZEN.value:
+        refuse(["batch_statistics", "head_dropout"], "counts with --unfrozen alone")
+    if _LOSS.value != losses.CONTRASTIVE:
+        refuse(["temperature"], f"is of --loss={losses.CONTRASTIVE}")
+    check_fraction(PAIR_FRACTION.value)
     return TransferSettings(
         _OLD_MODALITY.value,
         _NEW_MODALITY.value,
@@ -250,10 +270,20 @@ def windows(folder: pathlib.Path, seed: int) -> WindowStore | PairSubset:
     """Returns the windows of --store, or of --data, made in `folder`; --pair_fraction of the pairs.
 
     Raises:
-        InputError: both flags or none, or recordings that do not fit.
+        InputError: both flags or none, flags that do not count, no weights where they should be, or
+            recordings that do not fit.
     """
     if (_STORE.value is None) == (DATA.value is None):
         raise InputError("give either --data (recordings) or --store (windows prepared before).")
+    if _STORE.value is not None:
+        refuse(OF_WINDOWS, "is for --data: the windows of a --store are made and split already")
+    for side, weights in (("old", _OLD_WEIGHTS.value), ("new", _NEW_WEIGHTS.value)):
+        # Before windows are made, which may take an hour.
+        if weights is not None and not is_saved(pathlib.Path(weights)):
+            raise InputError(
+                f"--{side}_weights={weights} is not a saved encoder (a folder that launch.convert or "
+                "launch.pretrain wrote)."
+            )
     of = {_OLD_MODALITY.value: _OLD.value, _NEW_MODALITY.value: _NEW.value}
     drawn = {
         modality.value

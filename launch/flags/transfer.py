@@ -7,6 +7,7 @@ from absl import flags
 
 import model_ports as mp
 from jaxbridge.saved_head import SavedHead, load_head
+from launch.flags.given import refuse
 
 POSITION = flags.DEFINE_string(
     "position", "scan", "'scan', or m,l: new layer output m into old layer input l (or 'head')."
@@ -15,10 +16,20 @@ HEAD = flags.DEFINE_string(
     "head", None, "Folder of a head that launch.fit_head saved, in place of fitting one; {seed} in it "
     "stands for the seed."
 )
+_OF_FITTING = (
+    "unfrozen", "head_hidden", "head_lr", "head_epochs", "head_batch_size", "balance", "class_weights",
+    "standardise", "head_patience", "batch_statistics", "head_dropout",
+)
 flags.register_validator(
     "position", lambda text: re.fullmatch(r"scan|\d+, *(\d+|head)", text) is not None,
     "give 'scan', or two layer numbers such as 7,2, or 7,head.",
 )
+
+
+def check_head() -> None:
+    """Refuses, beside --head, flags that say how a head is fitted (`InputError`)."""
+    if HEAD.value is not None:
+        refuse(_OF_FITTING, "says how a head is fitted, and --head gives one")
 
 
 def position(old: mp.Encoder) -> tuple[int, int] | None:

@@ -16,7 +16,8 @@ from jaxbridge import TransferSettings
 from jaxbridge.data import simulation
 from jaxbridge.data.preparation import prepare
 from jaxbridge.studies import Setup
-from launch.flags.dataset import DATASET, eeg_leads, prepared
+from launch.flags.dataset import DATA, DATASET, described, eeg_leads, prepared
+from launch.flags.given import refuse
 from launch.studies.pretrained import pretrained
 from launch.studies.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
 from model_ports.errors import InputError
@@ -70,16 +71,26 @@ def recorded(folds: int, direction: str = DIRECTIONS[0]) -> Setup:
     Raises:
         InputError: a data set without EEG and ECG.
     """
-    if DATASET.value != "eegmat":
-        raise InputError(f"--dataset={DATASET.value}: studies run on the simulation or on eegmat.")
     of = {"eeg": "labram", "ecg": "hubert_ecg"}
+    name, leads, own = DATASET.value, eeg_leads(), described()
+    if own is not None:
+        if missing := sorted(of.keys() - own.leads.keys()):
+            raise InputError(
+                f"{DATA.value} describes no modality {missing[0]}: studies need eeg and ecg."
+            )
+        name, leads = own.description.name, own.leads["eeg"]
+        refuse(["eeg_leads"], f"is for eegmat, and {DATA.value} names its own")
+    elif name != "eegmat":
+        raise InputError(
+            f"--dataset={name}: studies run on the simulation, on eegmat, or on described EEG and ECG."
+        )
     return Setup(
-        dataset=_named(DATASET.value, direction),
+        dataset=_named(name, direction),
         settings=TransferSettings(
             *direction.split("2"), head=_EEGMAT_HEAD, bridge=_EEGMAT_BRIDGE
         ),
         windows=lambda seed, folder: prepared(folder.with_name("all"), of, 0)[0],
-        encoders=lambda seed, size: _encoders(seed, size, eeg_leads(), direction),
+        encoders=lambda seed, size: _encoders(seed, size, leads, direction),
         sizes=_sizes(direction), folds=folds, same_people=True, rates=_RATES[direction],
     )
 

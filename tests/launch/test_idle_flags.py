@@ -1,0 +1,96 @@
+"""Flags that nothing would heed are refused, before anything is read or made."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[2]
+# Several calls in one process: each start takes seconds.
+_CALLS = """
+import json, sys
+from absl import flags
+import launch.{script} as script
+for given in json.loads(sys.argv[1]):
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS(["script", *given])
+    try:
+        script.main()
+    except ValueError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+_WITH_DATA = "is for --data: the windows of a --store are made and split already"
+_STUDY = "--study=prototypes"
+_CASES = {
+    "transfer": [
+        (["--store=/nowhere", "--split=time_block"], f"--split {_WITH_DATA}"),
+        (["--store=/nowhere", "--window_s=5"], f"--window_s {_WITH_DATA}"),
+        (["--store=/nowhere", "--stratify"], f"--stratify {_WITH_DATA}"),
+        (["--store=/nowhere", "--head=/head", "--head_lr=0.1"], "--head_lr says how a head is fitted"),
+        (["--store=/nowhere", "--head=/head", "--unfrozen"], "--unfrozen says how a head is fitted"),
+        (["--store=/nowhere", "--head_dropout=0.3"], "--head_dropout counts with --unfrozen alone"),
+        (["--store=/nowhere", "--temperature=0.5"], "--temperature is of --loss=info_nce"),
+        (["--store=/nowhere", "--temperature=0.5", "--loss=info_nce"], "no window store at /nowhere"),
+        # A preset's values are defaults: nobody typed them.
+        (["--store=/nowhere", "--preset=isruc_eeg2ecg"], "no window store at /nowhere"),
+        (["--data=/nowhere", "--dataset=wesad", "--ecg_normalise=window"], "is for eegmat alone"),
+        # Said before windows are made.
+        (["--data=/nowhere", "--old_weights=/weights"], "--old_weights=/weights is not a saved"),
+        (["--data=/nowhere", "--pair_fraction=2"], "pair fraction of 2"),
+        (["--data=/nowhere", "--log=wandb"], "no log wandb"),
+    ],
+    "scan": [(["--data=/nowhere", "--rank=0"], "rank is 0")],
+    "study": [
+        ([_STUDY, "--folds=3"], "--folds is for recordings (--data)"),
+        ([_STUDY, "--miniature", "--split=paper"], "--split is for recordings (--data)"),
+        ([_STUDY, "--data=/nowhere", "--pair_fraction=0.2"], "--pair_fraction does not count"),
+        ([_STUDY, "--data=/nowhere", "--sizes=train=3"], "--sizes does not count in a study"),
+        ([_STUDY, "--data=/nowhere", "--dataset=wesad"], "or on described EEG and ECG"),
+    ],
+}
+
+
+@pytest.mark.parametrize("script", list(_CASES))
+def test_flags_that_nothing_heeds(tmp_path, script):
+    calls = [[*given, f"--out={tmp_path / 'run'}"] for given, _ in _CASES[script]]
+    done = subprocess.run(
+        [sys.executable, "-c", _CALLS.format(script=script), json.dumps(calls)], cwd=_ROOT,
+        capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert len(told) == len(calls)
+    for (given, message), (kind, said) in zip(_CASES[script], told, strict=True):
+        assert kind == "InputError" and message in said, given
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_study_of_described_recordings_has_their_name_and_leads(tmp_path):
+    (tmp_path / "own.yaml").write_text("""
+name: night watch
+files: {eeg: "{subject}_eeg.edf", ecg: "{subject}_ecg.edf"}
+align: sample_zero
+modalities:
+  eeg: {file: eeg, leads: {F3: EEG F3-REF, O1: EEG O1-REF}, encoder: labram}
+  ecg: {file: ecg, leads: [ECG], encoder: hubert_ecg_small}
+windows: {window_s: 10, step_s: 10}
+classes: [rest, load]
+labels: {from: annotations, map: {r: rest, l: load}}
+""")
+    program = """
+import sys
+from absl import flags
+from launch.studies.setups import recorded
+flags.FLAGS(["script", "--data=" + sys.argv[1]])
+found = recorded(3)
+print(found.dataset, found.encoders(0, "")[0].config.leads)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "own.yaml")], cwd=_ROOT, capture_output=True,
+        text=True, check=False,
+    )
+    assert done.stdout.strip() == "night watch ('F3', 'O1')", done.stderr
