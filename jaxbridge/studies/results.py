@@ -51,11 +51,14 @@ def write_results(
     controls = [v.name for v in study.variations if v.method.is_control]
     failed = [failure for job in jobs if (failure := job.failure()) is not None]
     missing = sum(not job.done() for job in jobs)
+    settings = json.loads(json.dumps(setup.settings.identity()))
+    del settings["seed"]  # each case has its own
+    scan_folds = settings.pop("folds")
     write_json(folder / "study.json", {
         "title": study.title, "command": command,
         "settings": {
             "study": study.name, "dataset": setup.dataset, "seeds": list(seeds),
-            "folds": setup.folds, **json.loads(json.dumps(setup.settings.identity())), **setup.about,
+            "subject_folds": setup.folds or None, "scan_folds": scan_folds, **settings, **setup.about,
         },
         "versions": versions(),
         "baselines": [name for name in study.baselines if name in found],

@@ -53,9 +53,10 @@ def run_study(
     """
     out = pathlib.Path(out)
     settings = {
-        "study": study.name, "dataset": setup.dataset, "folds": setup.folds,
-        **setup.settings.identity(), **setup.about,
+        "study": study.name, "dataset": setup.dataset, **setup.settings.identity(), **setup.about,
     }
+    if setup.folds:  # "folds" are the scan's: fold 0 of five is not fold 0 of three
+        settings["subject_folds"] = setup.folds
     RunFolder(out, json.loads(json.dumps(settings)), ())
     prepared = out / "data" if prepared is None else pathlib.Path(prepared)
     jobs = [Job(out, v, case) for case in setup.cases(seeds) for v in study.variations]

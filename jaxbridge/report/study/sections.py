@@ -123,10 +123,13 @@ class PartSections:
             "Scores on test windows, with 95 % intervals over subjects",
             ["method", "trained parameters", *_METRICS.values()], rows,
         )
-        advice = words.few(len(self.part.subjects))
-        return self._section(
-            "scores", "Scores", [Side(pictures), table, *([Text(advice)] if advice else [])]
-        )
+        runs = max(len(self.part.runs(m, _SCORE)) for m in self.methods)
+        advice = filter(None, (
+            "Intervals tell what other people would change, not what other seeds would: the points of "
+            "the figure show that." if runs > 1 else "",
+            words.few(len(self.part.subjects)),
+        ))
+        return self._section("scores", "Scores", [Side(pictures), table, *map(Text, advice)])
 
     def _compared(self) -> Section | None:
         if not self.baselines:

@@ -123,6 +123,7 @@ def test_the_same_tables_as_markdown(made):
 
 def test_few_subjects_are_told(made, tmp_path):
     assert "Only 6 test subjects" in made[2].text
+    assert "not what other seeds would" in made[2].text
     write_study(tmp_path, people=10, curves=False, costs=False)
     assert "test subjects:" not in study_page.write(tmp_path).read_text(encoding="utf-8")
 

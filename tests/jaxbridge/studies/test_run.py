@@ -167,6 +167,11 @@ def test_folds_test_every_subject_once(tmp_path):
         if row["metric"] == "accuracy" and row["subject"]
     ]
     assert sorted(tested) == [f"S{i:02d}" for i in range(16)]
+    about = json.loads((tmp_path / "study" / "study.json").read_text())["settings"]
+    assert about["subject_folds"] == 2 and about["scan_folds"] == toy_setup.SETTINGS.folds
+    # Fold 0 of two is not fold 0 of three.
+    with pytest.raises(InputError, match="other settings.*\n  subject_folds: 2 there, 3 now"):
+        _run(tmp_path / "study", seeds=(0,), study=study, folds=3, same_people=True)
 
 
 def test_a_group_can_count_as_one(tmp_path):
