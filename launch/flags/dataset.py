@@ -1,6 +1,8 @@
 """Flags that say which recordings become windows, and how they are split; shared by many scripts."""
 
 import dataclasses
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,6 +113,16 @@ def described() -> Recordings | None:
         InputError: see `Recordings.from_yaml`.
     """
     return Recordings.from_yaml(DATA.value) if _is_description(DATA.value) else None
+
+
+def recordings_hash(encoders: Mapping[str, str]) -> str:
+    """Returns a SHA-256 of all that the windows of --data will hold: files, preprocessing, --skip.
+
+    Raises:
+        InputError: see `dataset`.
+    """
+    made_of = {**dataset(encoders).metadata, "skipped": sorted(_SKIP.value)}
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
 def _is_description(data: str | None) -> bool:

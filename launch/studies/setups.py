@@ -16,7 +16,14 @@ from jaxbridge import TransferSettings
 from jaxbridge.data import simulation
 from jaxbridge.data.preparation import prepare
 from jaxbridge.studies import Setup
-from launch.flags.dataset import DATA, DATASET, described, eeg_leads, prepared
+from launch.flags.dataset import (
+    DATA,
+    DATASET,
+    described,
+    eeg_leads,
+    prepared,
+    recordings_hash,
+)
 from launch.flags.given import refuse
 from launch.studies.pretrained import pretrained
 from launch.studies.reduced_models import BRIDGE, HEAD, hubert_ecg, labram
@@ -92,6 +99,8 @@ def recorded(folds: int, direction: str = DIRECTIONS[0]) -> Setup:
         windows=lambda seed, folder: prepared(folder.with_name("all"), of, 0)[0],
         encoders=lambda seed, size: _encoders(seed, size, leads, direction),
         sizes=_sizes(direction), folds=folds, same_people=True, rates=_RATES[direction],
+        # A folder of finished jobs reads no windows: its record must know others.
+        about={"recordings_hash": recordings_hash(of)},
     )
 
 

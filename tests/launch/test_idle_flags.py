@@ -67,30 +67,3 @@ def test_flags_that_nothing_heeds(tmp_path, script):
     for (given, message), (kind, said) in zip(_CASES[script], told, strict=True):
         assert kind == "InputError" and message in said, given
     assert not (tmp_path / "run").exists()
-
-
-def test_a_study_of_described_recordings_has_their_name_and_leads(tmp_path):
-    (tmp_path / "own.yaml").write_text("""
-name: night watch
-files: {eeg: "{subject}_eeg.edf", ecg: "{subject}_ecg.edf"}
-align: sample_zero
-modalities:
-  eeg: {file: eeg, leads: {F3: EEG F3-REF, O1: EEG O1-REF}, encoder: labram}
-  ecg: {file: ecg, leads: [ECG], encoder: hubert_ecg_small}
-windows: {window_s: 10, step_s: 10}
-classes: [rest, load]
-labels: {from: annotations, map: {r: rest, l: load}}
-""")
-    program = """
-import sys
-from absl import flags
-from launch.studies.setups import recorded
-flags.FLAGS(["script", "--data=" + sys.argv[1]])
-found = recorded(3)
-print(found.dataset, found.encoders(0, "")[0].config.leads)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "own.yaml")], cwd=_ROOT, capture_output=True,
-        text=True, check=False,
-    )
-    assert done.stdout.strip() == "night watch ('F3', 'O1')", done.stderr

@@ -1,8 +1,39 @@
 """What studies run on: which modality teaches and which learns."""
 
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
 from launch.studies.setups import DIRECTIONS, miniature, simulated
+from tests.jaxbridge.data.recordings.small_files import leads, write
+
+_ROOT = pathlib.Path(__file__).parents[3]
+_DESCRIPTION = """
+name: night watch
+files: {all: {pattern: "{subject}_{part}.npz", rate_from: fs}}
+modalities:
+  eeg: {leads: {O1: PLETH, F3: II}, encoder: labram, unit: uV}
+  ecg: {leads: [II], encoder: hubert_ecg_small, unit: mV}
+windows: {window_s: 5, step_s: 5}
+classes: [rest, work]
+labels: {from: field, field: part}
+"""
+_RECORDED = """
+import sys
+from absl import flags
+from launch.studies.setups import recorded
+for step in (5, 10):
+    description = open(sys.argv[1]).read().replace("step_s: 5", f"step_s: {step}")
+    open(sys.argv[1], "w").write(description)
+    for skipped in ("", "--skip=P0_rest"):
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["script", "--data=" + sys.argv[1], *filter(None, [skipped])])
+        found = recorded(3)
+        leads = found.encoders(0, "")[0].config.leads
+        print(found.dataset, *leads, found.about["recordings_hash"], sep=" | ")
+"""
 
 
 @pytest.mark.parametrize("setup", [simulated, miniature])
@@ -19,3 +50,17 @@ def test_the_direction_says_who_teaches_whom(setup, direction):
 
 def test_directions_are_told_apart():
     assert simulated("eeg2ecg").dataset != simulated("ecg2eeg").dataset
+
+
+def test_described_recordings_give_their_name_and_leads_and_are_told_from_others(tmp_path):
+    for part, seed in (("rest", 0), ("work", 1)):
+        write(tmp_path, "npz", leads(10, seed=seed), f"P0_{part}")
+    (tmp_path / "own.yaml").write_text(_DESCRIPTION)
+    done = subprocess.run(
+        [sys.executable, "-c", _RECORDED, str(tmp_path / "own.yaml")], cwd=_ROOT, capture_output=True,
+        text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [line.split(" | ") for line in done.stdout.splitlines()]
+    assert [line[:3] for line in found] == [["night watch", "O1", "F3"]] * 4
+    assert len({line[3] for line in found}) == 4
