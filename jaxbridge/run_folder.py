@@ -1,7 +1,8 @@
 """A run's folder: what was asked, and each finished stage's output.
 
     run.json     settings, seed, versions, hashes of the inputs
-    <stage>/     the stage's files and done.json (seconds, peak memory); whole or absent
+    <stage>/     the stage's files and done.json (seconds, peak memory; whether it went on with an
+                 interrupted one, whose seconds are not in these); whole or absent
     .<stage>.partial/   what a stage that can go on had done when it was interrupted
 """
 
@@ -139,17 +140,22 @@ class RunFolder:
         this = self._stages.index(name)
         self._remove(self._stages[this + 1 :])
         shutil.rmtree(self.path / name, ignore_errors=True)
+        self._resumed = False
         with self._writable():
             if not goes_on:
                 return pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.path))
             aside = self.path / f".{name}.partial"
+            self._resumed = aside.exists()
             aside.mkdir(exist_ok=True)
             return aside
 
     def _end(self, aside: pathlib.Path, folder: pathlib.Path, start: float) -> float:
         seconds = time.monotonic() - start
         with self._writable():
-            done = {"seconds": seconds, "peak_memory_bytes": _peak_memory_bytes()}
+            done = {
+                "seconds": seconds, "peak_memory_bytes": _peak_memory_bytes(),
+                "resumed": self._resumed,
+            }
             write_json(aside / "done.json", done)
             aside.chmod(0o755)
             aside.rename(folder)

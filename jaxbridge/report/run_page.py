@@ -62,5 +62,6 @@ def _tiles(run: RunContents) -> list[Tile]:
     if run.stages:
         total = sum(done["seconds"] for done in run.stages.values())
         devices = run.record["versions"]["devices"]
-        tiles.append(Tile("Time of all stages", words.seconds(total), devices))
+        least = "at least " if any(done.get("resumed") for done in run.stages.values()) else ""
+        tiles.append(Tile("Time of all stages", f"{least}{words.seconds(total)}", devices))
     return tiles

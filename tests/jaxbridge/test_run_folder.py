@@ -60,3 +60,20 @@ def test_whole_files_are_read(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"name": "Schläfer"}, ensure_ascii=False), "utf-8")
     assert read_arrays(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]
     assert read_json(tmp_path / "a.json") == {"name": "Schläfer"}
+
+
+def test_the_time_of_a_stage_that_went_on_is_marked(tmp_path):
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    run = RunFolder(tmp_path / "run", {}, ("features", "bridge"))
+    run.stage("features", lambda folder: None, goes_on=True)
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("bridge", killed, goes_on=True)
+    again = RunFolder(tmp_path / "run", {}, ("features", "bridge"))
+    again.stage("bridge", lambda folder: None, goes_on=True)
+    resumed = {
+        name: read_json(tmp_path / "run" / name / "done.json")["resumed"]
+        for name in ("features", "bridge")
+    }
+    assert resumed == {"features": False, "bridge": True}

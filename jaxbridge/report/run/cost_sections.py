@@ -25,13 +25,16 @@ def cost(run: RunContents) -> Section | None:
         )))
     if run.stages:
         rows = [
-            [name, words.seconds(done["seconds"]), words.scaled(done["peak_memory_bytes"], "B")]
+            [name, words.seconds(done["seconds"]) + ("*" if done.get("resumed") else ""),
+             words.scaled(done["peak_memory_bytes"], "B")]
             for name, done in run.stages.items()
         ]
         blocks.append(Table(
             "Stages", ["stage", "time", "peak memory so far"], rows,
             corner="memory of the process on the host, from its start to the end of the stage",
         ))
+        if any(done.get("resumed") for done in run.stages.values()):
+            blocks.append(Text("* Since it went on after an interruption; the time before is lost."))
     return Section("cost", "Parameters and cost", [Side(
         [b for b in blocks if isinstance(b, Table)]
     ), *(b for b in blocks if isinstance(b, Text))]) if blocks else None

@@ -179,6 +179,15 @@ def test_why_there_are_no_intervals_is_said(copy, subjects, told):
         assert f"No intervals: the test windows are {told}." in text
 
 
+def test_time_lost_by_an_interruption_is_told(copy, page):
+    assert page.column("Stages", "time")["bridge"] == "61 s" and "at least" not in page.text
+    done = json.loads((copy / "bridge" / "done.json").read_text())
+    (copy / "bridge" / "done.json").write_text(json.dumps(done | {"resumed": True}))
+    found = check_page(run_page.write(copy).read_text(encoding="utf-8"))
+    assert found.column("Stages", "time")["bridge"] == "61 s*" and "at least 6.1 min" in found.text
+    assert "* Since it went on after an interruption" in found.text
+
+
 def test_names_are_escaped(copy):
     record = json.loads((copy / "run.json").read_text())
     record["settings"]["class_names"] = ["<b>rest", "load & 'stress'\""]
