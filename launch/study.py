@@ -110,7 +110,8 @@ def main() -> None:
     )
     if (out / "results.csv").exists():
         page = study_page.write(out)
-        print(f"\n{(out / 'tables.md').read_text()}\nTable: {out / 'results.csv'}\nPage: {page}")
+        tables = (out / "tables.md").read_text(encoding="utf-8")
+        print(f"\n{tables}\nTable: {out / 'results.csv'}\nPage: {page}")
     if failed:
         for failure in read_json(out / "study.json")["failed"]:
             print("failed: {variation}, seed {seed}, fold {fold}: {error}".format(**failure))

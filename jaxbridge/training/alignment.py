@@ -42,7 +42,7 @@ class AlignmentSettings:
             )
         if not self.temperature > 0:
             raise InputError(f"temperature is {self.temperature}; it must be positive.")
-        if self.logit_weight < 0:
+        if not self.logit_weight >= 0:
             raise InputError(f"logit_weight is {self.logit_weight}; it must not be negative.")
 
 

@@ -187,6 +187,7 @@ def test_schedules_after_warm_up(schedule, want):
     ({"trainable": "everything"}, "what moves"),
     ({"trainable": "bridge_and_head"}, "needs logit_weight > 0"),
     ({"temperature": 0.0}, "temperature is 0.0"),
+    ({"logit_weight": float("nan")}, "logit_weight is nan"),
     ({"schedule": "step"}, "schedule is 'step'"),
     ({"clip_norm": 0.0}, "clip_norm is 0.0"),
     ({"prototypes": "kmeans"}, "prototypes is 'kmeans'"),
