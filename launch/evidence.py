@@ -127,11 +127,8 @@ def table(found: dict[str, Part]) -> str:
         parts = [part for part in found.values() if method in part.methods]
         if not parts:
             continue
-        # Of encoders of the same shape; a bridge's depend on its position as well.
-        sizes = dict.fromkeys(
-            words.count(part.costs(method)["trainable_parameters"]) for part in parts
-        )
-        cells = [label, " / ".join(sizes)]
+        sizes = {part.costs(method)["trainable_parameters"] for part in parts}
+        cells = [label, " to ".join(map(words.count, sorted({min(sizes), max(sizes)})))]
         for part in found.values():
             score = part.summary(method).get(_SCORE) if method in part.methods else None
             cells.append(words.score(*score) if score else "")
@@ -144,8 +141,9 @@ def table(found: dict[str, Part]) -> str:
     )
     differences = "; ".join(_against_kd(STUDIES[name], part) for name, part in found.items())
     return "\n".join([*lines, "", (
-        f"Balanced accuracy on {tested}, 95 % intervals over people; trained parameters in the "
-        f"columns' order where they differ. Bridge minus KD, paired over people: {differences}."
+        f"Balanced accuracy on {tested}, 95 % intervals over people; how much is trained depends on "
+        "the encoder that learns and on the bridge's position. Bridge minus KD, paired over people: "
+        f"{differences}."
     )])
 
 
