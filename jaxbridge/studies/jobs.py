@@ -6,6 +6,9 @@ import logging
 import pathlib
 import shutil
 import time
+import zipfile
+import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,13 +58,15 @@ class Job(NamedTuple):
         """Returns whether it has run.
 
         Raises:
-            InputError: it has, with other settings.
+            InputError: it has, with other settings, or its files are damaged.
         """
         record = self.folder / "details.json"
         if not record.exists():
             return False
         wanted = json.loads(json.dumps(self.variation.identity()))
-        if changed := differences(read_json(record)["variation"], wanted):
+        with self._whole():
+            changed = differences(read_json(record)["variation"], wanted)
+        if changed:
             raise InputError(
                 f"{self.folder} was run with other settings; give another folder, or remove it:\n"
                 + "\n".join(changed)
@@ -142,10 +147,28 @@ class Job(NamedTuple):
         return None
 
     def result(self) -> Result:
-        """Returns what a job that is done has found."""
-        details = read_json(self.folder / "details.json")
-        return Result(
-            Predictions.load(self.folder / "predictions.npz"),
-            Cost(**read_json(self.folder / "cost.json")),
-            details["seconds"], details["cpu_seconds"],
-        )
+        """Returns what a job that is done has found.
+
+        Raises:
+            InputError: its files are damaged.
+        """
+        with self._whole():
+            details = read_json(self.folder / "details.json")
+            return Result(
+                Predictions.load(self.folder / "predictions.npz"),
+                Cost(**read_json(self.folder / "cost.json")),
+                details["seconds"], details["cpu_seconds"],
+            )
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            InputError, OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile,
+            zlib.error,
+        ):
+            raise InputError(
+                f"{self.folder} has a damaged file; remove that folder, and the same command runs this "
+                "job again."
+            ) from None

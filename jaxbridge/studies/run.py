@@ -60,7 +60,12 @@ def run_study(
     RunFolder(out, json.loads(json.dumps(settings)), ())
     prepared = out / "data" if prepared is None else pathlib.Path(prepared)
     jobs = [Job(out, v, case) for case in setup.cases(seeds) for v in study.variations]
-    todo = [job for job in jobs if not job.done()]
+    todo = []
+    for job in jobs:
+        if job.done():
+            job.result()  # a damaged one ends the study now, not when its results are written
+        else:
+            todo.append(job)
     _log.info("study %s: %d jobs, %d of them done before", study.name, len(jobs), len(jobs) - len(todo))
     errors: list[Exception] = []
     try:

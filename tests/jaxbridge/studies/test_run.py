@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -242,3 +243,23 @@ def test_one_bad_bridge_does_not_cost_the_others(tmp_path, caplog):
     assert [job.variation.name for job in failed] == ["rate 1e+38"]
     assert "one by one" in caplog.text
     assert (tmp_path / "out" / "jobs" / "rate_0.01" / "seed_0_fold_0" / "predictions.npz").exists()
+
+
+@pytest.mark.parametrize(("file", "content"), [
+    ("details.json", b"{"), ("details.json", b"{}"), ("cost.json", b"{}"), ("cost.json", b"[1, 2]"),
+    ("predictions.npz", b"PK\x03\x04"), ("predictions.npz", b""), ("predictions.npz", None),
+])
+def test_a_damaged_job_is_named_before_others_are_run(tmp_path, file, content):
+    _run(tmp_path / "study", seeds=(0,))
+    before = _scores(tmp_path / "study")
+    folder = next((tmp_path / "study" / "jobs" / "two").iterdir())
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    with pytest.raises(InputError, match=f"{folder} has a damaged file; remove that folder"):
+        _run(tmp_path / "study", seeds=(0, 1))
+    assert _FITS == []
+    shutil.rmtree(folder)
+    _run(tmp_path / "study", seeds=(0,))
+    assert _FITS == [("two", 0)]
+    assert _scores(tmp_path / "study") == before
