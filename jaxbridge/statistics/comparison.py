@@ -13,6 +13,9 @@ from jaxbridge.statistics.intervals import interval, score_draws, score_of, subj
 from jaxbridge.statistics.predictions import Predictions, check_score, pooled
 from model_ports.errors import InputError
 
+# Beyond these a difference of scores is rounding.
+_DECIMALS = 12
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -82,9 +85,9 @@ def against_best(
     base = score_draws(counts[best], score, draws)
     rows = []
     for method in (m for m in results if m != best):
-        differences = score_draws(counts[method], score, draws) - base
-        bounds = interval(values[method] - values[best], differences)
-        p_wilcoxon = signed_rank(_own(counts[method], score) - _own(counts[best], score))
+        differences = _minus(score_draws(counts[method], score, draws), base)
+        bounds = interval(_minus(values[method], values[best]), differences)
+        p_wilcoxon = signed_rank(_minus(_own(counts[method], score), _own(counts[best], score)))
         rows.append((method, bounds, bootstrap_p(differences), p_wilcoxon))
     adjusted = zip(
         rows, holm([row[2] for row in rows]), holm([row[3] for row in rows]), strict=True
@@ -118,6 +121,12 @@ def signed_rank(differences: np.ndarray) -> float:
     if not np.any(differences):
         return 1.0
     return float(stats.wilcoxon(differences).pvalue)
+
+
+def _minus(values: ArrayLike, others: ArrayLike) -> np.ndarray:
+    """Differences of scores. These are ratios of counts, so many differences are equal, or 0: set apart
+    by rounding, they would have ranks and sides of their own."""
+    return np.round(np.subtract(values, others), _DECIMALS)
 
 
 def _own(counts: np.ndarray, score: str) -> np.ndarray:

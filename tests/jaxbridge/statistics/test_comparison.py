@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxbridge.statistics.comparison import against_best, bootstrap_p, holm, signed_rank
+from jaxbridge.statistics.predictions import Predictions
 from model_ports.errors import InputError
 from tests.jaxbridge.statistics.runs import run
 
@@ -69,6 +70,24 @@ def test_pairing_matters():
     unpaired = stats.ttest_ind(*own).pvalue
     assert c.low > 0 and c.p_wilcoxon < 0.01 < 0.3 < unpaired
     assert c.difference == pytest.approx(np.mean(own[0] - own[1]))
+
+
+def test_equal_differences_share_a_rank_and_none_is_left_by_rounding():
+    """Of ten windows each; .8 - .7, .9 - .8 and .7 - .6 are three floats, and so are sums of them."""
+    labels, subjects = np.tile([0, 1], 40), np.repeat([f"P{i}" for i in range(8)], 10)
+
+    def said(hits, seed=0):
+        right = np.concatenate([np.arange(10) < k for k in hits])
+        sign = np.where(right, 2 * labels - 1, 1 - 2 * labels)
+        return Predictions(np.stack([-sign, sign], axis=1), labels, subjects, seed)
+
+    base, better = (7, 8, 6, 5, 9, 4, 7, 8), (8, 9, 7, 6, 7, 5, 6, 9)
+    c, = against_best({"a": [said(better)], "b": [said(base)]}, ["b"], score="accuracy")
+    assert c.p_wilcoxon == stats.wilcoxon(np.subtract(better, base)).pvalue
+    # The same three scores of everybody in another order: nothing differs.
+    a, b = ([said([k] * 8, seed) for seed, k in enumerate(ks)] for ks in ((7, 9, 8), (8, 7, 9)))
+    c, = against_best({"a": a, "b": b}, ["b"], score="accuracy")
+    assert (c.difference, c.low, c.high, c.p_bootstrap, c.p_wilcoxon) == (0, 0, 0, 1, 1)
 
 
 def test_false_alarms_are_about_as_rare_as_stated():
