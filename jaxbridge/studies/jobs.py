@@ -74,7 +74,7 @@ class Job(NamedTuple):
         return True
 
     def run(self, data: StudyData, setup: Setup) -> None:
-        """Fits, predicts the test windows and writes the files; a killed job goes on.
+        """Fits, predicts the test windows and writes the files; a killed job goes on, a failed one not.
 
         Args:
             data: of the case, changed as the variation says.
@@ -83,11 +83,15 @@ class Job(NamedTuple):
         started, folder = (time.monotonic(), time.process_time()), self._unfinished
         resumed = (folder / "training").exists()
         folder.mkdir(parents=True, exist_ok=True)
-        fitted = self.variation.method.fit(data, self.case.seed, folder=folder)
-        if resumed:  # its clock began anew
-            fitted.wall_s = max(fitted.wall_s, fitted.epoch_s * len(fitted.curve))
-        spent = time.monotonic() - started[0], time.process_time() - started[1]
-        self.finish(fitted, data, setup, spent, resumed=resumed)
+        try:
+            fitted = self.variation.method.fit(data, self.case.seed, folder=folder)
+            if resumed:  # its clock began anew
+                fitted.wall_s = max(fitted.wall_s, fitted.epoch_s * len(fitted.curve))
+            spent = time.monotonic() - started[0], time.process_time() - started[1]
+            self.finish(fitted, data, setup, spent, resumed=resumed)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def finish(
         self, fitted: Fitted, data: StudyData, setup: Setup, spent: tuple[float, float], *,
@@ -128,12 +132,14 @@ class Job(NamedTuple):
         return self.folder.with_name(f"{self.folder.name}.failed.json")
 
     def failed(self, error: Exception) -> None:
-        """Writes down why it failed; it is tried again when the study is started again."""
+        """Writes down why it failed; it is tried again when the study is started again.
+
+        What a killed training of it left stays: the failure may be of its data, not of itself.
+        """
         _log.error(
             "%s, %s: failed: %s", self.variation.name, self.case.folder, error,
             exc_info=None if isinstance(error, InputError) else error,
         )
-        shutil.rmtree(self._unfinished, ignore_errors=True)
         self.failure_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.failure_file, {"error": f"{type(error).__name__}: {error}"})
 

@@ -245,6 +245,24 @@ def test_one_bad_bridge_does_not_cost_the_others(tmp_path, caplog):
     assert (tmp_path / "out" / "jobs" / "rate_0.01" / "seed_0_fold_0" / "predictions.npz").exists()
 
 
+def test_a_training_that_was_killed_is_not_lost_where_its_data_cannot_be_prepared(
+    tmp_path, monkeypatch
+):
+    study = Study("toy", "Toy", [Variation("KD", toy_study.small("KD"))])
+    with monkeypatch.context() as patch:
+        patch.setattr(Preemption, "reached", lambda self: True)
+        with pytest.raises(Preempted):
+            _run(tmp_path / "study", seeds=(0,), study=study)
+    wrong = tmp_path / "prepared"
+    (wrong / "usual" / "seed_0_fold_0").mkdir(parents=True)
+    (wrong / "usual" / "seed_0_fold_0" / "else").touch()
+    with pytest.raises(InputError, match="holds something else"):
+        run_study(study, toy_setup.setup(), tmp_path / "study", [0], prepared=wrong)
+    assert _run(tmp_path / "study", seeds=(0,), study=study) == []
+    job = tmp_path / "study" / "jobs" / "KD" / "seed_0_fold_0"
+    assert json.loads((job / "details.json").read_text())["resumed"]
+
+
 @pytest.mark.parametrize(("file", "content"), [
     ("details.json", b"{"), ("details.json", b"{}"), ("cost.json", b"{}"), ("cost.json", b"[1, 2]"),
     ("predictions.npz", b"PK\x03\x04"), ("predictions.npz", b""), ("predictions.npz", None),
