@@ -111,7 +111,11 @@ def _run_case(
 
 def _run_grids(jobs: Sequence[Job], data: StudyData, setup: Setup) -> None:
     """Runs what can be trained together; what fails so is left to be run by itself."""
-    for grid in grids([job.variation.method for job in jobs], data):
+    try:
+        parts = grids([job.variation.method for job in jobs], data)
+    except InputError:  # told of by the job whose settings do not fit these data
+        return
+    for grid in parts:
         some, started = [jobs[i] for i in grid], (time.monotonic(), time.process_time())
         _log.info("%s, %s ...", "; ".join(job.variation.name for job in some), some[0].case.folder)
         folder = some[0].study_folder / "jobs" / f".together.{some[0].case.folder}"
@@ -119,7 +123,7 @@ def _run_grids(jobs: Sequence[Job], data: StudyData, setup: Setup) -> None:
             found = fit_grid(
                 [job.variation.method for job in some], data, some[0].case.seed, folder=folder
             )
-        except InputError as error:
+        except Exception as error:  # for want of memory, too, of which one alone needs less
             _log.warning("not together (%s); one by one", error)
             shutil.rmtree(folder, ignore_errors=True)
             continue
@@ -128,7 +132,10 @@ def _run_grids(jobs: Sequence[Job], data: StudyData, setup: Setup) -> None:
             (time.process_time() - started[1]) / len(some),
         )
         for job, fitted in zip(some, found, strict=True):
-            job.finish(fitted, data, setup, spent)
+            try:
+                job.finish(fitted, data, setup, spent)
+            except Exception as error:
+                _log.warning("%s: not together (%s); by itself", job.variation.name, error)
         shutil.rmtree(folder, ignore_errors=True)
 
 

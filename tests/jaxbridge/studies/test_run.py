@@ -245,6 +245,46 @@ def test_one_bad_bridge_does_not_cost_the_others(tmp_path, caplog):
     assert (tmp_path / "out" / "jobs" / "rate_0.01" / "seed_0_fold_0" / "predictions.npz").exists()
 
 
+def test_a_bridge_that_predicts_no_numbers_does_not_cost_those_trained_with_it(tmp_path):
+    """One step: its loss is that of the start, its end beyond float32."""
+    base = dataclasses.replace(toy_setup.SETTINGS.bridge, epochs=1, batch_size=64)
+    study = Study("rates", "Rates", [
+        Variation(n, methods.Bridge(n, dataclasses.replace(base, learning_rate=rate)))
+        for n, rate in (("bad", 3e38), ("good", 0.01))
+    ])
+    failed = run_study(
+        study, toy_setup.setup(), tmp_path / "out", [0], prepared=_PREPARED[0], together=True
+    )
+    assert [job.variation.name for job in failed] == ["bad"]
+    assert "NaN or infinite" in failed[0].failure()["error"]
+    assert (tmp_path / "out" / "jobs" / "good" / "seed_0_fold_0" / "predictions.npz").exists()
+
+
+def test_what_fails_together_for_want_of_memory_is_run_one_by_one(tmp_path, caplog, monkeypatch):
+    def full(*args, **more):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr("jaxbridge.studies.run.fit_grid", full)
+    failed = run_study(
+        _rates(0.01, 0.02), toy_setup.setup(), tmp_path / "out", [0], prepared=_PREPARED[0],
+        together=True,
+    )
+    assert failed == [] and "out of memory" in caplog.text
+
+
+def test_a_bridge_whose_settings_do_not_fit_the_pairs_does_not_cost_the_others(tmp_path):
+    """InfoNCE tells the windows of a batch apart, and here is one pair."""
+    base = toy_setup.SETTINGS.bridge
+    study = Study("losses", "Losses", [
+        Variation(n, methods.Bridge(n, dataclasses.replace(base, loss=n)), PairFraction(0.01))
+        for n in ("info_nce", "cosine", "mse")
+    ])
+    failed = run_study(
+        study, toy_setup.setup(), tmp_path / "out", [0], prepared=_PREPARED[0], together=True
+    )
+    assert [job.variation.name for job in failed] == ["info_nce"]
+
+
 def test_a_training_that_was_killed_is_not_lost_where_its_data_cannot_be_prepared(
     tmp_path, monkeypatch
 ):
