@@ -47,10 +47,12 @@ def run_study(
         The jobs that failed.
 
     Raises:
-        InputError: the folder holds another study or other settings, or every job failed for bad
-            input.
+        InputError: the folder holds another study or other settings, no seed or one given twice, or
+            every job failed for bad input.
         Preempted: SIGTERM came; the same call goes on.
     """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds {list(seeds)}: give different ones, at least one.")
     out = pathlib.Path(out)
     settings = {
         "study": study.name, "dataset": setup.dataset, **setup.settings.identity(), **setup.about,

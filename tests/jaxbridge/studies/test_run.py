@@ -303,6 +303,13 @@ def test_a_training_that_was_killed_is_not_lost_where_its_data_cannot_be_prepare
     assert json.loads((job / "details.json").read_text())["resumed"]
 
 
+@pytest.mark.parametrize("seeds", [(), (0, 0)])
+def test_no_seed_and_one_given_twice_are_refused(tmp_path, seeds):
+    with pytest.raises(InputError, match="give different ones, at least one"):
+        _run(tmp_path / "study", seeds=seeds)
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize(("file", "content"), [
     ("details.json", b"{"), ("details.json", b"{}"), ("cost.json", b"{}"), ("cost.json", b"[1, 2]"),
     ("predictions.npz", b"PK\x03\x04"), ("predictions.npz", b""), ("predictions.npz", None),
