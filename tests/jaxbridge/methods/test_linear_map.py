@@ -39,6 +39,16 @@ def test_ridge_recovers_a_planted_map():
     np.testing.assert_allclose(np.asarray(out).reshape(4, 12), y[:4], rtol=1e-4, atol=1e-4)
 
 
+def test_the_arithmetic_of_ridge_is_that_of_all_penalties():
+    x, y = _features(40, 30), _features(40, 50, seed=9)
+    one, eight = (
+        40 * ridge_map(x, y, x, y, np.logspace(0, 3, count)).program.flops_and_memory()[0]
+        for count in (1, 8)
+    )
+    products = 7 * 2 * 40 * 30 * 50  # of validation windows with the map of each further penalty
+    assert products <= eight - one <= 1.5 * products
+
+
 def test_procrustes_recovers_a_rotation_scale_and_shift():
     rng = np.random.default_rng(3)
     x = _features(50, 4)
