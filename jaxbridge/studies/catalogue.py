@@ -189,14 +189,17 @@ def _logits(setup: Setup) -> Study:
 def _pairs(setup: Setup, compared: Sequence[Method]) -> Study:
     variations = [
         Variation(
-            f"{m.name}, {100 * f:g} % of pairs", _as_many_steps(m, f, setup), PairFraction(f),
+            f"{m.name}, {100 * f:g} % of pairs", _as_many_windows(m, f, setup), PairFraction(f),
             values={"pairs": 100 * f}, group=m.name,
         )
         for m in compared for f in FRACTIONS
     ]
     return Study(
         "pairs", "How many pairs are needed", variations, [Axis("pairs", "%", "log")],
-        notes=["Fewer pairs are gone through more often: every run takes as many steps."],
+        notes=[
+            "Fewer pairs are gone through more often, so that every run sees as many windows; in steps "
+            "this is more where pairs leave a part of a batch over."
+        ],
     )
 
 
@@ -236,7 +239,7 @@ def _unpaired(setup: Setup, compared: Sequence[Method]) -> Study:
             ))
         for share in UNPAIRED:
             variations.append(Variation(
-                f"{m.name}, {100 * share:g} % missing", _as_many_steps(m, 1 - share, setup),
+                f"{m.name}, {100 * share:g} % missing", _as_many_windows(m, 1 - share, setup),
                 PairFraction(1 - share), values={"unpaired": 100 * share},
                 group=f"{m.name}, partners missing",
             ))
@@ -299,7 +302,7 @@ def _bridge(name: str, settings, values, group: str = "bridge") -> Variation:
     return Variation(name, Bridge(name, settings), values=values, group=group)
 
 
-def _as_many_steps(method: Method, fraction: float, setup: Setup) -> Method:
+def _as_many_windows(method: Method, fraction: float, setup: Setup) -> Method:
     """Returns the method with epochs for as many windows gone through as with all pairs."""
     epochs = _training(method, setup, "epochs")
     if epochs is None and hasattr(method, "optimisation"):
