@@ -243,6 +243,19 @@ def choose_position(
     return Positioned(run.data, run.old_features, *run.position(), seconds)
 
 
+def fold_groups(
+    windows: Windows, pair: np.ndarray, settings: TransferSettings
+) -> np.ndarray | None:
+    """Returns the subjects of pair windows, None where folds shall not or cannot keep them apart."""
+    if not settings.fold_by_subject or windows.subjects is None:
+        return None
+    groups = windows.subjects[pair]
+    if len(np.unique(groups)) == 1:
+        _log.info("all pairs are of %s: folds are of consecutive windows", groups[0])
+        return None
+    return groups
+
+
 class _Run:
     """One run; each method is a stage that reads what earlier stages wrote."""
 
@@ -378,15 +391,10 @@ class _Run:
         return Position(selection.m, selection.l), selection
 
     def scan_inputs(self) -> ScanInputs:
-        pair, groups = self.split["pair"], None
-        if self.settings.fold_by_subject and self.windows.subjects is not None:
-            groups = self.windows.subjects[pair]
-            if len(np.unique(groups)) == 1:
-                _log.info("all pairs are of %s: folds are of consecutive windows", groups[0])
-                groups = None
+        pair = self.split["pair"]
         return ScanInputs(
             self.teacher, self.new_features, self.old_features, pair,
-            self._teacher_predictions()[pair], groups,
+            self._teacher_predictions()[pair], fold_groups(self.windows, pair, self.settings),
         )
 
     def _scan(self) -> Selection:

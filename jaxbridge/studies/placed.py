@@ -9,6 +9,7 @@ import numpy as np
 from jaxbridge.bridged_model import Position
 from jaxbridge.features.checks import stack
 from jaxbridge.methods import Bridge, Fitted, Method, StudyData
+from jaxbridge.pipeline import fold_groups
 from jaxbridge.selection import joint
 from jaxbridge.selection.folds import folds_by_subject, stratified_folds
 from jaxbridge.selection.scanner import MAX_JOINT_WINDOWS
@@ -72,7 +73,7 @@ class SearchedPosition(Method):
 def _joint(data: StudyData) -> Position:
     rows = data.pair[:: -(-len(data.pair) // MAX_JOINT_WINDOWS)]
     labels = data.teacher_logits[rows].argmax(axis=1)
-    groups = None if data.windows.subjects is None else data.windows.subjects[rows]
+    groups = fold_groups(data.windows, rows, data.settings)
     count = data.settings.folds if groups is None else folds_by_subject(data.settings.folds, groups)
     new, _ = stack([data.new_features.outputs(m, rows) for m in range(data.new.num_layers)])
     grams = np.stack([

@@ -8,7 +8,7 @@ import pytest
 
 from jaxbridge import methods
 from jaxbridge.methods import Bridge
-from jaxbridge.studies import catalogue, run_study
+from jaxbridge.studies import catalogue, placed, run_study
 from model_ports.errors import InputError
 from tests.jaxbridge.studies import toy_setup
 
@@ -64,6 +64,25 @@ def test_the_two_other_searches_find_positions_that_exist(prepared, tmp_path):
     agreement = found["exhaustive"]["agreement"]
     m, l = found["exhaustive"]["position"]  # noqa: E741
     assert agreement[m][l] == max(max(row) for row in agreement)
+
+
+def test_the_joint_search_folds_as_the_scan_does(prepared, monkeypatch):
+    """By window where nobody is left to be compared with, or where that is asked for."""
+    setup = toy_setup.setup()
+    data = setup.prepare(next(iter(setup.cases([0]))), "", prepared)
+    seen, folds = [], placed.stratified_folds
+
+    def noted(labels, count, *, groups):
+        seen.append(groups)
+        return folds(labels, count, groups=groups)
+
+    monkeypatch.setattr(placed, "stratified_folds", noted)
+    method = placed.SearchedPosition(search="joint")
+    one = data.windows.subjects[data.pair] == data.windows.subjects[data.pair[0]]
+    method.fit(data.with_pairs(data.pair[one]), 0)
+    by_window = dataclasses.replace(data.settings, fold_by_subject=False)
+    method.fit(dataclasses.replace(data, settings=by_window), 0)
+    assert seen == [None, None]
 
 
 def test_fewer_pairs_are_gone_through_as_often_as_gives_as_many_windows():
