@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import get_args
 
 from flax import nnx
 
@@ -9,6 +10,7 @@ from jaxbridge.methods.cost import count_parameters
 from jaxbridge.methods.embedding_student import (
     EmbeddingLoss,
     EmbeddingStudent,
+    check_contrast,
     embedding_loss,
     embedding_rows,
 )
@@ -16,6 +18,8 @@ from jaxbridge.methods.gradient import Optimisation, train
 from jaxbridge.methods.low_rank_adapter import AdaptedEncoder
 from jaxbridge.methods.method import Fitted, Method
 from jaxbridge.methods.study_data import StudyData
+from jaxbridge.training import losses
+from model_ports.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,15 @@ class Adapters(Method):
     temperature: float = 0.1
     optimisation: Optimisation = Optimisation(learning_rate=1e-3)
 
+    def __post_init__(self) -> None:
+        if self.loss not in (names := get_args(EmbeddingLoss)):
+            raise InputError(f"loss is {self.loss!r}; use {', '.join(names)}.")
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature}; it must be positive.")
+
     def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
+        if self.loss == losses.CONTRASTIVE:
+            check_contrast(self.name, data, self.optimisation)
         _, width = data.new.layer_shape(data.new.num_layers, data.shapes[0])
         rngs = nnx.Rngs(seed)
         student = EmbeddingStudent(

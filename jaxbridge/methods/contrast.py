@@ -6,7 +6,12 @@ import pathlib
 from flax import nnx
 
 from jaxbridge.methods.cost import count_parameters
-from jaxbridge.methods.embedding_student import EmbeddingStudent, embedding_loss, embedding_rows
+from jaxbridge.methods.embedding_student import (
+    EmbeddingStudent,
+    check_contrast,
+    embedding_loss,
+    embedding_rows,
+)
 from jaxbridge.methods.gradient import Optimisation, train
 from jaxbridge.methods.method import Fitted, Method
 from jaxbridge.methods.study_data import StudyData
@@ -34,6 +39,7 @@ class Contrast(Method):
             raise InputError(f"temperature is {self.temperature}; it must be positive.")
 
     def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
+        check_contrast(self.name, data, self.optimisation)
         _, width = data.new.layer_shape(data.new.num_layers, data.shapes[0])
         student = EmbeddingStudent(
             data.new, width, data.embeddings(data.pair), data.teacher.head, rngs=nnx.Rngs(seed)

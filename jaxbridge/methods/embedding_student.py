@@ -10,10 +10,12 @@ from flax import nnx
 
 from jaxbridge.features.sweep import sweep
 from jaxbridge.head import TaskHead
+from jaxbridge.methods.gradient import Optimisation, windows_per_step
 from jaxbridge.methods.study_data import StudyData
 from jaxbridge.training import losses
 from jaxbridge.training.engine import AXIS, VALID, Loss, Rows
 from model_ports.encoder import token_mean
+from model_ports.errors import InputError
 
 EmbeddingLoss = Literal["info_nce", "cosine", "l1", "mse"]
 
@@ -79,6 +81,15 @@ def embedding_rows(data: StudyData, student: EmbeddingStudent) -> dict[str, Rows
         )
         for split in ("pair", "val")
     }
+
+
+def check_contrast(name: str, data: StudyData, optimisation: Optimisation) -> None:
+    """Refuses InfoNCE of a single window, whose loss is 0 whatever the student says (`InputError`)."""
+    if (rows := windows_per_step(data, optimisation)) < 2:
+        raise InputError(
+            f"{name}: InfoNCE tells the windows of a batch apart and needs at least 2 windows a step, "
+            f"not {rows} of {len(data.pair)} pairs; raise the batch size, or give more pairs."
+        )
 
 
 def embedding_loss(name: EmbeddingLoss, temperature: float) -> Loss:

@@ -41,6 +41,9 @@ class Optimisation:
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be positive.")
+        for name in ("epochs", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1, or None.")
         if self.keep not in ("last", "best"):
             raise InputError(f"keep is {self.keep!r}; use 'last' or 'best'.")
         _ = self.optimizer  # checks its part
@@ -93,7 +96,7 @@ def train(
     """
     bridge = data.settings.bridge
     epochs = optimisation.epochs or bridge.epochs
-    batch_size = min(optimisation.batch_size or bridge.batch_size, len(data.pair))
+    batch_size = windows_per_step(data, optimisation)
     batch = rows["pair"](np.arange(batch_size))
     labels = labels_of(module, loss, trainable, batch)
     steps = epochs * -(-len(data.pair) // batch_size)
@@ -110,6 +113,11 @@ def train(
     return Trained(
         trainer.module(), trained, program, len(curve) * len(data.pair), curve, seconds.median()
     )
+
+
+def windows_per_step(data: StudyData, optimisation: Optimisation) -> int:
+    """Returns the batch size: what is asked for, but no more than there are pairs."""
+    return min(optimisation.batch_size or data.settings.bridge.batch_size, len(data.pair))
 
 
 def labels_of(

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxbridge import BridgeSettings, methods, transfer
-from jaxbridge.methods import Bridge, Fitted, StudyData
+from jaxbridge.methods import Bridge, Fitted, Optimisation, StudyData
 from jaxbridge.report import run_page
 from jaxbridge.report.pictures import draw
 from jaxbridge.statistics.comparison import against_best
@@ -281,7 +281,27 @@ def test_fewer_pairs_than_a_batch_and_another_position(study):
     assert stitched.model.bridge.kernel.shape == (8, 12)
 
 
+@pytest.mark.parametrize("name", ["KD-Contrast", "LoRA"])
+def test_a_contrast_of_one_window_is_refused(study, name):
+    """It tells the windows of a batch apart: of one, the loss is 0 and nothing would be learnt."""
+    method = toy_study.small(name)
+    if name == "LoRA":
+        method = dataclasses.replace(method, loss="info_nce")
+    with pytest.raises(InputError, match=f"{name}: .*at least 2 windows a step.*1 of 1 pairs"):
+        method.fit(study.data.with_pairs(study.data.pair[:1]), 0)
+    one = dataclasses.replace(method.optimisation, batch_size=1)
+    with pytest.raises(InputError, match="1 of 48 pairs"):
+        dataclasses.replace(method, optimisation=one).fit(study.data, 0)
+
+
 def test_refusals(study):
+    for name in ("epochs", "batch_size"):
+        with pytest.raises(InputError, match=f"{name} is 0; it must be at least 1"):
+            Optimisation(**{name: 0})
+    with pytest.raises(InputError, match="loss is 'huber'; use info_nce, cosine, l1, mse"):
+        dataclasses.replace(methods.method("LoRA"), loss="huber")
+    with pytest.raises(InputError, match="temperature is 0"):
+        dataclasses.replace(methods.method("LoRA"), temperature=0)
     with pytest.raises(InputError, match="no method 'kd'"):
         methods.method("kd")
     with pytest.raises(InputError, match="pooled by mean, the bridge takes max"):
