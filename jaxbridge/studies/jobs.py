@@ -60,12 +60,12 @@ class Job(NamedTuple):
         Raises:
             InputError: it has, with other settings, or its files are damaged.
         """
-        record = self.folder / "details.json"
-        if not record.exists():
+        # Whole or absent: without its record it could not be put there again once it has run.
+        if not self.folder.exists():
             return False
         wanted = json.loads(json.dumps(self.variation.identity()))
         with self._whole():
-            changed = differences(read_json(record)["variation"], wanted)
+            changed = differences(read_json(self.folder / "details.json")["variation"], wanted)
         if changed:
             raise InputError(
                 f"{self.folder} was run with other settings; give another folder, or remove it:\n"

@@ -313,6 +313,7 @@ def test_no_seed_and_one_given_twice_are_refused(tmp_path, seeds):
 @pytest.mark.parametrize(("file", "content"), [
     ("details.json", b"{"), ("details.json", b"{}"), ("cost.json", b"{}"), ("cost.json", b"[1, 2]"),
     ("predictions.npz", b"PK\x03\x04"), ("predictions.npz", b""), ("predictions.npz", None),
+    ("details.json", None),
 ])
 def test_a_damaged_job_is_named_before_others_are_run(tmp_path, file, content):
     _run(tmp_path / "study", seeds=(0,))
