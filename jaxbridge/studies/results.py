@@ -48,6 +48,8 @@ def write_results(
                 )
                 rows += curve_rows({**about, "method": name}, [r.predictions for r in results])
         _atomically(folder / "results.csv", rows)
+    else:  # that of jobs which were removed since
+        (folder / "results.csv").unlink(missing_ok=True)
     controls = [v.name for v in study.variations if v.method.is_control]
     failed = [failure for job in jobs if (failure := job.failure()) is not None]
     missing = sum(not job.done() for job in jobs)

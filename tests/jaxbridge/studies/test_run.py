@@ -142,6 +142,16 @@ def test_a_failed_job_is_told_of_and_tried_again(tmp_path):
     assert json.loads((out / "study.json").read_text())["failed"] == []
 
 
+def test_the_table_of_jobs_that_were_removed_does_not_stay(tmp_path):
+    out = tmp_path / "study"
+    study = dataclasses.replace(_study(), variations=[Variation("one", Noted("one"))])
+    _run(out, seeds=(0,), study=study)
+    shutil.rmtree(out / "jobs" / "one" / "seed_0_fold_0")
+    _TRAP.append(("one", 0, ValueError("no luck")))
+    assert len(_run(out, seeds=(0,), study=study)) == 1
+    assert not (out / "results.csv").exists()
+
+
 def test_bad_input_that_fails_everything_is_raised(tmp_path):
     def windows(seed, folder):
         raise InputError("no such people")
