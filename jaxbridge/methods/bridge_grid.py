@@ -46,6 +46,7 @@ def fit_grid(
     settings = [bridge.settings_for(data) for bridge in bridges]
     models = [bridge.untrained(data, seed) for bridge in bridges]
     seconds, started = EpochSeconds(), time.monotonic()
+    resumed = folder is not None and (folder / "training").exists()
     about = {"grid": [dataclasses.asdict(bridge) for bridge in bridges], "seed": seed}
     with checkpoints(folder, data, about) as kept:
         trained, curve = data.train_grid(
@@ -54,6 +55,8 @@ def fit_grid(
         )
     share = 1 / len(bridges)
     wall_s = share * (time.monotonic() - started)
+    if resumed:  # its clock began anew
+        wall_s = max(wall_s, share * seconds.median() * len(curve))
     return [
         Fitted(
             model, "new",

@@ -121,6 +121,7 @@ def _run_grids(jobs: Sequence[Job], data: StudyData, setup: Setup) -> None:
         some, started = [jobs[i] for i in grid], (time.monotonic(), time.process_time())
         _log.info("%s, %s ...", "; ".join(job.variation.name for job in some), some[0].case.folder)
         folder = some[0].study_folder / "jobs" / f".together.{some[0].case.folder}"
+        resumed = (folder / "training").exists()
         try:
             found = fit_grid(
                 [job.variation.method for job in some], data, some[0].case.seed, folder=folder
@@ -135,7 +136,7 @@ def _run_grids(jobs: Sequence[Job], data: StudyData, setup: Setup) -> None:
         )
         for job, fitted in zip(some, found, strict=True):
             try:
-                job.finish(fitted, data, setup, spent)
+                job.finish(fitted, data, setup, spent, resumed=resumed)
             except Exception as error:
                 _log.warning("%s: not together (%s); by itself", job.variation.name, error)
         shutil.rmtree(folder, ignore_errors=True)

@@ -245,6 +245,24 @@ def test_bridges_of_a_study_train_together(tmp_path, caplog):
     assert json.loads(details.read_text())["trained_with"] == 1
 
 
+def test_bridges_that_were_killed_together_go_on_and_their_time_is_that_of_all_epochs(
+    tmp_path, monkeypatch
+):
+    study, setup, out = _rates(0.01, 0.02), toy_setup.setup(), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Preemption, "reached", lambda self: True)
+        with pytest.raises(Preempted):
+            run_study(study, setup, out, [0], prepared=_PREPARED[0], together=True)
+    # As if an epoch took a minute.
+    monkeypatch.setattr("jaxbridge.methods.bridge_grid.EpochSeconds.median", lambda self: 60.0)
+    assert run_study(study, setup, out, [0], prepared=_PREPARED[0], together=True) == []
+    for name in ("rate_0.01", "rate_0.02"):
+        job = out / "jobs" / name / "seed_0_fold_0"
+        details, cost = (json.loads((job / f"{n}.json").read_text()) for n in ("details", "cost"))
+        assert details["resumed"] and details["trained_with"] == 1
+        assert cost["wall_s"] == toy_setup.SETTINGS.bridge.epochs * cost["epoch_s"] == 60
+
+
 def test_one_bad_bridge_does_not_cost_the_others(tmp_path, caplog):
     failed = run_study(
         _rates(0.01, 1e38), toy_setup.setup(), tmp_path / "out", [0], prepared=_PREPARED[0],
