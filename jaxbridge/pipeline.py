@@ -246,7 +246,13 @@ def choose_position(
 def fold_groups(
     windows: Windows, pair: np.ndarray, settings: TransferSettings
 ) -> np.ndarray | None:
-    """Returns the subjects of pair windows, None where folds shall not or cannot keep them apart."""
+    """Returns whose each pair window is, (pairs,); None where folds do not keep people apart.
+
+    Args:
+        windows: all windows.
+        pair: (pairs,) indices of the pair windows.
+        settings: for `fold_by_subject`.
+    """
     if not settings.fold_by_subject or windows.subjects is None:
         return None
     groups = windows.subjects[pair]

@@ -63,17 +63,16 @@ def test_what_is_kept_is_what_was_found(tmp_path):
 def test_folds_are_not_called_draws(tmp_path):
     for name in ("random", "eegmat"):
         write_study(tmp_path / name, name="methods", skills=SKILLS, **FINISHED)
-        if name == "eegmat":
-            path = tmp_path / name / "results.csv"
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            for row in rows:
-                if row["seed"] == "1":
-                    row |= {"seed": "0", "fold": "1"}
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, rows[0])
-                writer.writeheader()
-                writer.writerows(rows)
+    path = tmp_path / "eegmat" / "results.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(
+            row | {"seed": "0", "fold": "1"} if row["seed"] == "1" else row for row in rows
+        )
+    for name in ("random", "eegmat"):
         evidence.keep(name, tmp_path / name, tmp_path / "kept")
     text = evidence.table(evidence.read(tmp_path / "kept"))
     assert "on 6 test people of 2 draws (random, EEG → ECG); 6 test people of 2 folds (" in text

@@ -1,28 +1,9 @@
 """Flags that nothing would heed are refused, before anything is read or made."""
 
-import json
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
-_ROOT = pathlib.Path(__file__).parents[2]
-# Several calls in one process: each start takes seconds.
-_CALLS = """
-import json, sys
-from absl import flags
-import launch.{script} as script
-for given in json.loads(sys.argv[1]):
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS(["script", *given])
-    try:
-        script.main()
-    except ValueError as error:
-        print(json.dumps([type(error).__name__, str(error)]))
-"""
+from tests.launch.one_process import refusals
+
 _WITH_DATA = "is for --data: the windows of a --store are made and split already"
 _STUDY = "--study=prototypes"
 _CASES = {
@@ -57,13 +38,6 @@ _CASES = {
 @pytest.mark.parametrize("script", list(_CASES))
 def test_flags_that_nothing_heeds(tmp_path, script):
     calls = [[*given, f"--out={tmp_path / 'run'}"] for given, _ in _CASES[script]]
-    done = subprocess.run(
-        [sys.executable, "-c", _CALLS.format(script=script), json.dumps(calls)], cwd=_ROOT,
-        capture_output=True, text=True, check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert len(told) == len(calls)
-    for (given, message), (kind, said) in zip(_CASES[script], told, strict=True):
-        assert kind == "InputError" and message in said, given
+    for (given, wanted), told in zip(_CASES[script], refusals(script, calls), strict=True):
+        assert wanted in told, given
     assert not (tmp_path / "run").exists()

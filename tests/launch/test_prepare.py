@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from jaxbridge.data.published.simulated_files import write_wesad
 from jaxbridge.data.store import WindowStore
 from tests.jaxbridge.data.eegmat_files import write_subjects
+from tests.launch.one_process import refusals
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--eeg_leads=F3,C3", "--window_s=10", "--step_s=10"]
@@ -70,26 +70,7 @@ def test_bad_flags_are_one_clear_line_and_exit_2(folder, tmp_path, flags, messag
     assert not (tmp_path / "store").exists()
 
 
-_TRY = """
-import json, sys
-from absl import flags
-from launch import prepare
-from model_ports.errors import InputError
-for given in json.loads(sys.argv[1]):
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS(["prepare", *given])
-    try:
-        prepare.main()
-        print("no error")
-    except InputError as error:
-        print(str(error).replace(chr(10), " "))
-"""
-
-
 def test_other_flags_that_do_not_fit(folder, tmp_path):
-    """In one process: each start takes seconds."""
     cases = [
         (["--dataset=wesad", "--window_s=60"], "has no folders S2, S3"),
         (["--classes=2"], "--classes is not for eegmat"),
@@ -102,12 +83,8 @@ def test_other_flags_that_do_not_fit(folder, tmp_path):
         (["--window_s=100"], "do not fit"),
     ]
     common = [f"--data={folder}", f"--out={tmp_path / 'store'}"]
-    result = subprocess.run(
-        [sys.executable, "-c", _TRY, json.dumps([[*common, *given] for given, _ in cases])],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    for line, (given, message) in zip(result.stdout.splitlines(), cases, strict=True):
+    lines = refusals("prepare", [[*common, *given] for given, _ in cases])
+    for line, (given, message) in zip(lines, cases, strict=True):
         assert message in line, given
     assert not (tmp_path / "store").exists()
 

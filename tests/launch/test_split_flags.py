@@ -1,35 +1,19 @@
 """`--pair_fraction` and `--stratify` through the scripts: what is in which split of the store."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from jaxbridge.data.store import WindowStore
 from tests.jaxbridge.data.recordings.small_files import leads, write
+from tests.launch.one_process import outputs
 
-_ROOT = pathlib.Path(__file__).parents[2]
-# Several calls in one process: each start takes seconds.
-_EACH_CALL = """
-import json, pathlib, sys
-from absl import flags
-from launch import {script}
-for given in json.loads(sys.argv[1]):
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS(["script", *given])
-    {call}
+_SPLITS_OF = """
+found = script.windows(pathlib.Path(flags.FLAGS.out), 0)
+splits = {split: found.indices(split).tolist() for split in ("train", "pair", "test")}
+print(json.dumps({"hash": found.hash, **splits}))
 """
-_PREPARE = _EACH_CALL.format(script="prepare", call="prepare.main()")
-_TRANSFER = _EACH_CALL.format(script="transfer", call="""
-    found = transfer.windows(pathlib.Path(flags.FLAGS.out), 0)
-    splits = {split: found.indices(split).tolist() for split in ("train", "pair", "test")}
-    print(json.dumps({"hash": found.hash, **splits}))
-""")
 _DESCRIPTION = """
 name: people
 files: {all: {pattern: "{subject}_{part}.npz", rate_from: fs}}
@@ -41,15 +25,6 @@ classes: [rest, work]
 labels: {from: field, field: part}
 """
 _SPLITS = ("train", "pair", "test")
-
-
-def _run(program, calls):
-    done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(calls)], cwd=_ROOT, capture_output=True, text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +46,7 @@ def stores(flags, tmp_path_factory):
         "whole": [], "half": ["--pair_fraction=0.5"], "quarter": ["--pair_fraction=0.25"],
         "stratified": ["--stratify"],
     }
-    _run(_PREPARE, [[*flags, f"--out={folder / name}", *more] for name, more in asked.items()])
+    outputs("prepare", [[*flags, f"--out={folder / name}", *more] for name, more in asked.items()])
     return {name: WindowStore.open(folder / name) for name in asked}
 
 
@@ -109,10 +84,10 @@ def test_training_takes_the_same_windows(stores, flags, tmp_path):
     modalities = [
         "--old=hubert_ecg_small", "--old_modality=ecg", "--new=papagei", "--new_modality=ppg",
     ]
-    shared, stratified = (json.loads(line) for line in _run(_TRANSFER, [
+    shared, stratified = (json.loads(line) for line in outputs("transfer", [
         [*modalities, f"--store={whole.path}", f"--out={tmp_path}", "--pair_fraction=0.25"],
         [*modalities, *flags, f"--out={tmp_path}", "--stratify"],
-    ]))
+    ], _SPLITS_OF))
     pairs = np.array(shared["pair"])
     named = zip(whole.recordings[pairs].tolist(), whole.start_s[pairs].tolist(), strict=True)
     assert set(named) == _windows(quarter, "pair")
