@@ -32,7 +32,9 @@ class Contrast(Method):
 
     name: str = "KD-Contrast"
     temperature: float = 0.1
-    optimisation: Optimisation = Optimisation()
+    # Its validation loss, which tells single windows apart, is lowest after a few epochs and rises
+    # while classes still come apart: the student kept there is nearly untrained.
+    optimisation: Optimisation = Optimisation(keep="last")
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
