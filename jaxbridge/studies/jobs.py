@@ -74,7 +74,7 @@ class Job(NamedTuple):
         return True
 
     def run(self, data: StudyData, setup: Setup) -> None:
-        """Fits, predicts the test windows and writes the files; a killed job goes on, a failed one not.
+        """Fits, predicts the test windows and writes the files; a killed or failed job goes on.
 
         Args:
             data: of the case, changed as the variation says.
@@ -90,7 +90,9 @@ class Job(NamedTuple):
             spent = time.monotonic() - started[0], time.process_time() - started[1]
             self.finish(fitted, data, setup, spent, resumed=resumed)
         except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
+            # A full disk is a failure too, and costs no checkpoint.
+            if not any((folder / "training").glob("[0-9]*")):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def finish(

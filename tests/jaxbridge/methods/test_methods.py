@@ -281,6 +281,20 @@ def test_fewer_pairs_than_a_batch_and_another_position(study):
     assert stitched.model.bridge.kernel.shape == (8, 12)
 
 
+def test_a_contrast_keeps_its_last_epoch_though_telling_windows_apart_was_best_before(study):
+    """InfoNCE on other windows is lowest early, while the classes still come apart."""
+    last = study.fitted("KD-Contrast")
+    losses = [epoch.val_loss for epoch in last.curve]
+    assert np.argmin(losses) < len(losses) - 1
+    method = toy_study.small("KD-Contrast")
+    best = dataclasses.replace(
+        method, optimisation=dataclasses.replace(method.optimisation, keep="best")
+    ).fit(study.data, 0)
+    assert best.curve == last.curve
+    logits = [fitted.logits(study.data, study.test) for fitted in (last, best)]
+    assert not np.array_equal(*logits)
+
+
 @pytest.mark.parametrize("name", ["KD-Contrast", "LoRA"])
 def test_a_contrast_of_one_window_is_refused(study, name):
     """It tells the windows of a batch apart: of one, the loss is 0 and nothing would be learnt."""

@@ -88,7 +88,8 @@ def small(name: str) -> Method:
     """Returns a method with settings that suit the toy."""
     method = methods.method(name)
     if hasattr(method, "optimisation"):
-        method = dataclasses.replace(method, optimisation=Optimisation(2e-2))
+        keep = method.optimisation.keep
+        method = dataclasses.replace(method, optimisation=Optimisation(2e-2, keep=keep))
     if name == "LoRA":
         return dataclasses.replace(method, rank=2)
     if name == "signal translation":

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import pathlib
 import shutil
@@ -14,7 +15,9 @@ from jaxbridge.methods import Fitted, Procrustes, StudyData
 from jaxbridge.statistics.confusion import balanced_accuracy
 from jaxbridge.studies import Study, Variation, run_study
 from jaxbridge.studies.changes import PairFraction
+from jaxbridge.studies.jobs import Job
 from jaxbridge.training.preemption import Preempted, Preemption
+from jaxbridge.training.sources import Placed
 from model_ports.errors import InputError
 from tests.jaxbridge.methods import toy_study
 from tests.jaxbridge.studies import toy_setup
@@ -208,23 +211,45 @@ def test_names_that_would_share_a_folder_are_refused():
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_goes_on_and_its_time_is_that_of_all_epochs(tmp_path, monkeypatch):
+def test_a_training_that_was_killed_or_failed_goes_on_and_its_time_is_that_of_all_epochs(
+    tmp_path, monkeypatch
+):
     study = Study("toy", "Toy", [Variation("KD", toy_study.small("KD"))])
-    for name in ("whole", "killed"):
-        if name == "killed":
-            monkeypatch.setattr(Preemption, "reached", lambda self: True)
-            with pytest.raises(Preempted):
-                _run(tmp_path / name, seeds=(0,), study=study)
-            monkeypatch.undo()
-        assert _run(tmp_path / name, seeds=(0,), study=study) == []
-    assert _scores(tmp_path / "whole") == _scores(tmp_path / "killed")
-    job = tmp_path / "killed" / "jobs" / "KD" / "seed_0_fold_0"
-    assert json.loads((job / "details.json").read_text())["resumed"]
-    with (job / "curve.csv").open() as file:
-        epochs = len(list(csv.DictReader(file)))
-    cost = json.loads((job / "cost.json").read_text())
-    assert epochs == toy_setup.SETTINGS.bridge.epochs
-    assert not cost["wall_s"] < epochs * cost["epoch_s"]
+    setup = toy_setup.setup()
+    setup = dataclasses.replace(
+        setup, settings=dataclasses.replace(setup.settings, checkpoint_every=2)
+    )
+
+    def run(name: str) -> list[Job]:
+        return run_study(study, setup, tmp_path / name, [0], prepared=_PREPARED[0])
+
+    assert run("whole") == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Preemption, "reached", lambda self: True)
+        with pytest.raises(Preempted):
+            run("killed")
+    calls, train = [], Placed.train
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return train(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Placed, "train", full)
+        assert "No space left" in run("failed")[0].failure()["error"]
+    for name in ("killed", "failed"):
+        assert run(name) == []
+        assert _scores(tmp_path / "whole") == _scores(tmp_path / name)
+        job = tmp_path / name / "jobs" / "KD" / "seed_0_fold_0"
+        assert json.loads((job / "details.json").read_text())["resumed"]
+        assert not list(job.parent.glob(".*"))
+        with (job / "curve.csv").open() as file:
+            epochs = len(list(csv.DictReader(file)))
+        cost = json.loads((job / "cost.json").read_text())
+        assert epochs == toy_setup.SETTINGS.bridge.epochs
+        assert not cost["wall_s"] < epochs * cost["epoch_s"]
 
 
 def test_bridges_of_a_study_train_together(tmp_path, caplog):
