@@ -15,6 +15,7 @@ from jaxbridge.selection.folds import folds_by_subject, stratified_folds
 from jaxbridge.selection.scanner import MAX_JOINT_WINDOWS
 from jaxbridge.training.bridging import BridgeSettings, target_kind
 from jaxbridge.training.engine import epoch_orders
+from model_ports.errors import InputError
 
 Place = Literal["first", "middle", "last"]
 _PLACES = {"first": 0.0, "middle": 0.5, "last": 1.0}
@@ -57,8 +58,17 @@ class SearchedPosition(Method):
     search: Literal["joint", "exhaustive"] = "joint"
     settings: BridgeSettings | None = None
 
+    def __post_init__(self) -> None:
+        if self.search not in ("joint", "exhaustive"):
+            raise InputError(f"search is {self.search!r}; use 'joint' or 'exhaustive'.")
+
     def _fit(self, data: StudyData, seed: int, folder: pathlib.Path | None) -> Fitted:
         settings = self.settings or data.settings.bridge
+        if self.search == "exhaustive" and not settings.epochs:
+            raise InputError(
+                f"{self.name}: an exhaustive search trains its bridges; give them at least 1 epoch, or "
+                "search otherwise."
+            )
         if self.search == "joint":
             position, details = _joint(data), {}
         else:

@@ -240,7 +240,8 @@ class PartSections:
                     reliability_figure({m: bins[m] for m in shown}), "reliability",
                     f"Reliability diagram. Expected calibration error: {ece}.",
                     "Reliability on test windows: on the dotted line, confidence is what it claims. "
-                    "The larger a marker, the more windows.",
+                    "The larger a marker, the more windows. Windows of all seeds and folds are pooled; "
+                    "the calibration error is the mean over seeds and folds.",
                 ),
                 self._picture(
                     abstention_figure({m: answered[m] for m in shown}), "abstention",

@@ -85,6 +85,16 @@ def test_the_joint_search_folds_as_the_scan_does(prepared, monkeypatch):
     assert seen == [None, None]
 
 
+def test_a_search_that_cannot_be_done_is_refused(prepared):
+    with pytest.raises(InputError, match="search is 'exhaustve'; use 'joint' or 'exhaustive'"):
+        placed.SearchedPosition(search="exhaustve")
+    setup = toy_setup.setup()
+    data = setup.prepare(next(iter(setup.cases([0]))), "", prepared)
+    none = dataclasses.replace(setup.settings.bridge, epochs=0, start="ridge")
+    with pytest.raises(InputError, match="exhaustive search trains its bridges.*1 epoch"):
+        placed.SearchedPosition(search="exhaustive", settings=none).fit(data, 0)
+
+
 def test_fewer_pairs_are_gone_through_as_often_as_gives_as_many_windows():
     setup = toy_setup.setup()
     study = catalogue.study("pairs", setup, ["bridge", "KD", "CORAL"])
