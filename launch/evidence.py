@@ -4,13 +4,23 @@
     python -m launch.evidence --keep=pretrained=runs/pretrained
     python -m launch.evidence                   # the table again from what is kept
 
+Where a method changes, it alone need be run again, with the teacher, by which the two runs are seen
+to be of the same people and arithmetic:
+
+    python -m launch.study ... "--methods=teacher;KD-Contrast" --out=runs/again
+    python -m launch.evidence --renew=pretrained=runs/again
+
 What is kept, results.csv (compressed) and study.json of each study, is in launch/kept; every
 figure of the table is read from there. Nothing is typed.
 """
 
+import csv
 import gzip
+import io
 import json
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -19,6 +29,7 @@ from jaxbridge.report.page.drawing import PAPER
 from jaxbridge.report.study.figures import bars_figure
 from jaxbridge.report.study.table import Part, read_parts
 from jaxbridge.statistics.comparison import Comparison
+from jaxbridge.statistics.tidy import COLUMNS
 from launch.readme_table import README, with_table
 from launch.script import run
 from model_ports.errors import InputError
@@ -51,17 +62,22 @@ LABELS = {
     "oracle": "oracle: head trained on the new labels",
     "oracle, unfrozen": "oracle, whole encoder trained",
 }
-_SCORE = "balanced_accuracy"
+_SCORE, _TEACHER = "balanced_accuracy", "teacher"
 
 _KEEP = flags.DEFINE_list(
     "keep", [], f"NAME=FOLDER of finished studies of methods, NAME of {', '.join(STUDIES)}."
 )
+_RENEW = flags.DEFINE_list(
+    "renew", [], "NAME=FOLDER of finished studies of the teacher and some methods, whose results take "
+    "the place of those kept.",
+)
 
 
 def main() -> None:
-    for pair in _KEEP.value:
-        name, _, folder = pair.partition("=")
-        keep(name, pathlib.Path(folder), KEPT)
+    for flag, put in ((_KEEP, keep), (_RENEW, renew)):
+        for pair in flag.value:
+            name, _, folder = pair.partition("=")
+            put(name, pathlib.Path(folder), KEPT)
     found = read(KEPT)
     README.write_text(with_table(README.read_text(), "launch.evidence", table(found)))
     draw(next(iter(found)), KEPT, PICTURE)
@@ -79,9 +95,55 @@ def keep(name: str, folder: pathlib.Path, kept: pathlib.Path) -> None:
     Raises:
         InputError: no such name, no study of methods, or one that is not finished.
     """
+    part, study = _finished("keep", name, folder)
+    _write(kept / name, part.rows, study)
+
+
+def renew(name: str, folder: pathlib.Path, kept: pathlib.Path) -> None:
+    """Puts the methods of a finished study in the place of the same ones in the study kept.
+
+    Args:
+        name: of `STUDIES`, one that is kept.
+        folder: of a study of the teacher and some methods, with the same settings.
+        kept: where all are.
+
+    Raises:
+        InputError: no such name, nothing kept there, no finished study of methods, other settings,
+            methods that are not kept, or a teacher that says other things of the test people.
+    """
+    part, study = _finished("renew", name, folder)
+    found = read(kept)
+    if name not in found:
+        raise InputError(f"--renew={name}=...: nothing is kept of it yet; give --keep={name}=FOLDER.")
+    before, record = found[name], json.loads((kept / name / "study.json").read_text())
+    if differing := _differing(record["settings"], study["settings"]):
+        raise InputError(f"{folder}: other settings than in the study kept: {', '.join(differing)}.")
+    if unknown := sorted(set(part.methods) - set(before.methods)):
+        raise InputError(f"{folder}: {', '.join(unknown)} not in the study kept; keep it whole.")
+    if _TEACHER not in part.methods or _counts(part) != _counts(before):
+        raise InputError(
+            f"{folder}: its teacher does not tell the test people as the one kept does, so the rows "
+            "cannot stand in one table: run all methods on this machine and --keep them."
+        )
+    again = [method for method in part.methods if method != _TEACHER]
+    rows = []
+    for method in before.methods:
+        source = part if method in again else before
+        rows += [row for row in source.rows if row["method"] == method]
+    variations = {variation["name"]: variation for variation in study["variations"]}
+    record["variations"] = [
+        variations[v["name"]] if v["name"] in again else v for v in record["variations"]
+    ]
+    record.setdefault("renewed", []).append(
+        {"methods": again, "command": study["command"], "versions": study["versions"]}
+    )
+    _write(kept / name, rows, record)
+
+
+def _finished(flag: str, name: str, folder: pathlib.Path) -> tuple[Part, dict[str, Any]]:
     if name not in STUDIES:
-        raise InputError(f"--keep={name}=...: the name is one of {', '.join(STUDIES)}.")
-    _only_part(folder / "results.csv", folder)
+        raise InputError(f"--{flag}={name}=...: the name is one of {', '.join(STUDIES)}.")
+    part = _only_part(folder / "results.csv", folder)
     if not (folder / "study.json").exists():
         raise InputError(f"there is no {folder / 'study.json'}; run the study first.")
     study = json.loads((folder / "study.json").read_text())
@@ -91,11 +153,34 @@ def keep(name: str, folder: pathlib.Path, kept: pathlib.Path) -> None:
             "study to its end first."
         )
     study["versions"].pop("platform", None)  # the kernel's name tells nobody anything
-    (kept / name).mkdir(parents=True, exist_ok=True)
-    (kept / name / "study.json").write_text(json.dumps(study, indent=1) + "\n")
+    return part, study
+
+
+def _write(folder: pathlib.Path, rows: Sequence[dict[str, str]], study: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
     # No time in the file: the same results are the same bytes.
-    packed = gzip.compress((folder / "results.csv").read_bytes(), mtime=0)
-    (kept / name / "results.csv.gz").write_bytes(packed)
+    packed = gzip.compress(text.getvalue().encode(), mtime=0)
+    (folder / "results.csv.gz").write_bytes(packed)
+
+
+def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    return sorted(
+        key for key in first.keys() | second.keys() if first.get(key) != second.get(key)
+    )
+
+
+def _counts(part: Part) -> set[tuple[str, ...]]:
+    """What the teacher says of each test person: how many windows of which class."""
+    return {
+        (row["seed"], row["fold"], row["subject"], row["metric"], row["value"])
+        for row in part.rows
+        if row["method"] == _TEACHER and row["metric"].startswith("true_")
+    }
 
 
 def read(kept: pathlib.Path) -> dict[str, Part]:

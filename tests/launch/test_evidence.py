@@ -78,6 +78,67 @@ def test_folds_are_not_called_draws(tmp_path):
     assert "on 6 test people of 2 draws (random, EEG → ECG); 6 test people of 2 folds (" in text
 
 
+WHOLE = {"teacher": 0.85, "KD": 0.8, "KD-Contrast": 0.5, "bridge": 0.85, "oracle": 0.95}
+
+
+def _study(folder, skills, seed=0, rank=8):
+    """A study's folder whose variations and settings can be told apart."""
+    return write_study(
+        folder, name="methods", skills=skills, **FINISHED, settings={"bridge": {"rank": rank}},
+        command=f"python -m launch.study --out={folder.name}",
+        variations=[{"name": method, "draw": seed} for method in skills],
+    )
+
+
+def test_renewed_methods_take_the_place_of_those_kept(tmp_path):
+    _study(tmp_path / "whole", WHOLE)
+    kept = tmp_path / "kept"
+    evidence.keep("random", tmp_path / "whole", kept)
+    before = evidence.read(kept)["random"]
+    again = {"teacher": 0.85, "KD-Contrast": 0.9}
+    _study(tmp_path / "again", again, seed=1)
+    evidence.renew("random", tmp_path / "again", kept)
+
+    after = evidence.read(kept)["random"]
+    assert after.methods == before.methods
+    new = evidence._only_part(tmp_path / "again" / "results.csv", tmp_path)
+    for method in WHOLE:
+        source = new if method == "KD-Contrast" else before
+        assert [r for r in after.rows if r["method"] == method] == [
+            r for r in source.rows if r["method"] == method
+        ]
+    assert after.summary("KD-Contrast") != before.summary("KD-Contrast")
+    study = json.loads((kept / "random" / "study.json").read_text())
+    assert study["command"] == "python -m launch.study --out=whole"
+    assert {v["name"]: v["draw"] for v in study["variations"]} == dict.fromkeys(WHOLE, 0) | {
+        "KD-Contrast": 1
+    }
+    assert study["renewed"] == [{
+        "methods": ["KD-Contrast"], "command": "python -m launch.study --out=again",
+        "versions": {"jax": "1.2.3"},
+    }]
+
+
+def test_methods_of_another_run_are_not_mixed_in(tmp_path):
+    kept = tmp_path / "kept"
+    _study(tmp_path / "whole", WHOLE)
+    evidence.keep("random", tmp_path / "whole", kept)
+    before = (kept / "random" / "results.csv.gz").read_bytes()
+
+    def refused(match, name="random", **study):
+        _study(tmp_path / "again", **study)
+        with pytest.raises(InputError, match=match):
+            evidence.renew(name, tmp_path / "again", kept)
+
+    good = {"teacher": 0.85, "KD-Contrast": 0.9}
+    refused("nothing is kept of it yet", name="eegmat", skills=good)
+    refused("other settings than in the study kept: bridge", skills=good, rank=4)
+    refused("LoRA not in the study kept", skills=good | {"LoRA": 0.5})
+    refused("its teacher does not tell", skills={"teacher": 0.6, "KD-Contrast": 0.9})
+    refused("its teacher does not tell", skills={"KD-Contrast": 0.9})
+    assert (kept / "random" / "results.csv.gz").read_bytes() == before
+
+
 def test_what_cannot_be_kept_is_refused(tmp_path):
     with pytest.raises(InputError, match="the name is one of pretrained"):
         evidence.keep("mine", tmp_path, tmp_path / "kept")
