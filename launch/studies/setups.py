@@ -34,8 +34,10 @@ SIZES = ("small", "base", "large")
 """Of HuBERT-ECG, as published."""
 
 # Best of --study=learning_rate --seeds=10, by the accuracy on people whom no comparison meets.
-_RATES = {"eeg2ecg": {"KD": 3e-4, "KD-Contrast": 3e-5}, "ecg2eeg": {}}
-_PRETRAINED_RATES = {"eeg2ecg": {"KD": 1e-3}, "ecg2eeg": {"KD": 3e-4}}
+_RATES = {"eeg2ecg": {"KD": 3e-4, "KD-Contrast": 3e-4}, "ecg2eeg": {}}
+_PRETRAINED_RATES = {
+    "eeg2ecg": {"KD": 1e-3, "KD-Contrast": 3e-5}, "ecg2eeg": {"KD": 3e-4}
+}
 # A third of the simulation's training windows and of its pairs: as many steps.
 _EEGMAT_HEAD = dataclasses.replace(HEAD, epochs=20)
 _EEGMAT_BRIDGE = dataclasses.replace(BRIDGE, epochs=120)
