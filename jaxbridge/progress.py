@@ -18,6 +18,9 @@ def progress(
     unit: str,
     total: int | None = None,
     each: tuple[int, str] | None = None,
+    begun: int = 0,
+    amount: Callable[[Item], int] = lambda item: 1,
+    parts: int = 1,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Item]:
@@ -29,10 +32,13 @@ def progress(
     Args:
         iterable: what to loop over.
         what: the activity, for instance 'reading recordings'.
-        unit: what one item is, for instance 'recording'.
-        total: number of items; taken from `len(iterable)` where that exists.
-        each: how many of what an item holds, for instance (120, 'window'); the speed is then in
+        unit: what is counted, for instance 'recording': one item, unless `parts` is given.
+        total: number of units; taken from `len(iterable)` where that exists.
+        each: how many of what a unit holds, for instance (120, 'window'); the speed is then in
             these.
+        begun: parts that were done before this loop.
+        amount: how many parts an item is.
+        parts: of a unit.
         stream: where to report.
         clock: seconds, for tests.
     """
@@ -42,11 +48,12 @@ def progress(
     terminal = stream.isatty()
     interval_s = _TERMINAL_INTERVAL_S if terminal else _LOG_INTERVAL_S
     start = shown = clock()
-    done = width = 0
+    done, width = begun, 0
 
     def show(end: str) -> None:
         nonlocal width
-        line = _line(what, unit, done, total, clock() - start, each or (1, unit))
+        now = (done - begun) / parts
+        line = _line(what, unit, done / parts, now, total, clock() - start, each or (1, unit))
         if terminal:
             stream.write("\r" + line.ljust(width) + end)
             width = len(line)
@@ -57,20 +64,21 @@ def progress(
     try:
         for item in iterable:
             yield item
-            done += 1
-            if clock() - shown >= interval_s and done != total:
+            done += amount(item)
+            if clock() - shown >= interval_s and done / parts != total:
                 shown = clock()
                 show("")
     finally:
-        if done:
+        if done > begun:
             show("\n")
 
 
 def _line(
-    what: str, unit: str, done: int, total: int | None, elapsed_s: float, each: tuple[int, str]
+    what: str, unit: str, done: float, now: float, total: int | None, elapsed_s: float,
+    each: tuple[int, str],
 ) -> str:
-    count = f"{done}" if total is None else f"{done}/{total}"
-    rate = done / elapsed_s if elapsed_s > 0 else 0.0
+    count = _count(done) if total is None else f"{_count(done)}/{total}"
+    rate = now / elapsed_s if elapsed_s > 0 else 0.0
     size, part = each
     speed = rate * size
     if speed == 0:
@@ -86,6 +94,11 @@ def _line(
     else:
         left = f", {_duration((total - done) / rate)} left"
     return f"{what}: {count} {unit}{'' if done == total == 1 else 's'}{shown}{left}"
+
+
+def _count(done: float) -> str:
+    # Cut off, not rounded: what is not done is not shown as done.
+    return f"{done:.0f}" if done == int(done) else f"{int(10 * done) / 10:.1f}"
 
 
 def _duration(seconds: float) -> str:

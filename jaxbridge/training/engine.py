@@ -20,6 +20,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from model_ports.batch_groups import whole_batches
 from model_ports.batch_norm import batch_statistics
 from model_ports.dropout import dropout
 from model_ports.errors import InputError
@@ -203,6 +204,16 @@ class Trainer:
         rows, valid = self._batches(order, batch_size)
         return self._epoch.lower(self._state, self.frozen, self.place(dict(data)), rows, valid)
 
+    def step_operations(self, data: Batch, batch_size: int) -> float:
+        """Returns the operations of a step of `train` on each device; nothing is compiled or run."""
+        with whole_batches():  # XLA counts the body of a loop once
+            return _operations(self.lower(data, np.arange(1), batch_size))
+
+    def batch_operations(self, batches: Any, valid: Any) -> float:
+        """Returns the operations of a step of `train_batches` on each device."""
+        with whole_batches():
+            return _operations(self._chunk.lower(self._state, self.frozen, (), batches, valid))
+
     def read_batches(self, read: Rows, order: np.ndarray, batch_size: int) -> tuple[Any, Any]:
         """Returns batches on the devices, for `train_batches`: reading ahead is worth a thread."""
         rows, valid = self._batches(order, batch_size)
@@ -217,11 +228,15 @@ class Trainer:
 
     def loss(self, data: Batch, batch_size: int) -> float:
         """Returns the mean loss over all of `data`, nothing updated."""
-        size = len(next(iter(data.values())))
-        rows, valid = self._batches(np.arange(size), batch_size)
+        total, weight = self.loss_sums(data, np.arange(len(next(iter(data.values())))), batch_size)
+        return total / weight
+
+    def loss_sums(self, data: Batch, order: np.ndarray, batch_size: int) -> tuple[float, float]:
+        """Returns sums of weighted losses and of weights over the windows of `order`."""
+        rows, valid = self._batches(order, batch_size)
         state = self.params, (), self.statistics, {}
         total, weight = self._evaluate(state, self.frozen, self.place(dict(data)), rows, valid)
-        return float(total) / float(weight)
+        return float(total), float(weight)
 
     def sum_batches(self, batches: Any, valid: Any) -> tuple[float, float]:
         """Returns sums of weighted losses and of weights over what `read_batches` returned."""
@@ -370,6 +385,11 @@ def _row_keys(seed: int, step: jax.Array, rows: int) -> jax.Array:
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
     at = jax.lax.axis_index(AXIS) * rows + jnp.arange(rows)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, at)
+
+
+def _operations(program: jax.stages.Lowered) -> float:
+    """As XLA counts them, 0 where it does not."""
+    return float((program.cost_analysis() or {}).get("flops", 0.0))
 
 
 def _rows_of(data: Any, rows: jax.Array) -> Any:

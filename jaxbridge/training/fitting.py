@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from jaxbridge.progress import progress
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.engine import Batch, NonFiniteError, Trainer, epoch_order
+from jaxbridge.training.parts import part_steps
 from jaxbridge.training.preemption import Preempted, Preemption
 from jaxbridge.training.sources import Placed, Source
 from model_ports.errors import InputError
@@ -102,16 +103,10 @@ def fit(
     )
     with Preemption() as preemption:
         for _ in progress(
-            range(run.epoch, epochs), total=epochs - run.epoch, what=what, unit="epoch",
-            each=(train.size, "window"),
+            run.calls(epochs, preemption), total=epochs, what=what, unit="epoch",
+            each=(train.size, "window"), begun=run.step, amount=int, parts=run.steps,
         ):
-            if run.stale():
-                _log.info(
-                    "%s: stopped early after epoch %d; the validation loss was lowest in epoch %d",
-                    what, run.epoch, run.best_epoch,
-                )
-                break
-            run.one_epoch(preemption)
+            pass
     if keep_best:
         if not any(math.isfinite(e.val_loss) for e in run.curve):
             raise InputError(
@@ -140,6 +135,8 @@ class _Run:
         if checkpoints is not None and (found := checkpoints.latest()) is not None:
             self._restore(*found)
         self.saved = self.step
+        most = min(checkpoints.every, self.steps) if checkpoints else self.steps
+        self.part = part_steps(most, lambda: train.step_operations(trainer, batch_size))
 
     @property
     def epoch(self) -> int:
@@ -158,31 +155,45 @@ class _Run:
         waited = self.epoch - self.best_epoch if self.curve else 0
         return self.patience is not None and waited >= self.patience
 
-    def one_epoch(self, preemption: Preemption) -> None:
+    def calls(self, epochs: int, preemption: Preemption) -> Iterator[int]:
+        """Trains, and yields after each compiled call how many steps it took."""
+        while self.epoch < epochs:
+            if self.stale():
+                _log.info(
+                    "%s: stopped early after epoch %d; the validation loss was lowest in epoch %d",
+                    self.what, self.epoch, self.best_epoch,
+                )
+                break
+            yield from self._one_epoch(preemption)
+
+    def _one_epoch(self, preemption: Preemption) -> Iterator[int]:
         self.started = time.monotonic()
         order = self.order(self.train.size, self.epoch, self.seed)
-        # Parts start at multiples of `every` within the epoch: few lengths, so few programs, and
-        # the same ones after a resume, which keeps the bits.
-        every = min(self.checkpoints.every, self.steps) if self.checkpoints else self.steps
-        while len(self.losses) < self.steps:
-            start = len(self.losses)
-            stop = min(start - start % every + every, self.steps)
+        # Parts start at multiples of their length within the epoch: two lengths, so two programs,
+        # and the same ones after a resume, which keeps the bits.
+        while (start := len(self.losses)) < self.steps:
+            stop = min(start - start % self.part + self.part, self.steps)
             part = order[start * self.batch_size : stop * self.batch_size]
             try:
                 found = self.train.train(self.trainer, part, self.batch_size)
             except NonFiniteError as error:
                 self._not_finite(error, start, part)
             self.losses += found.tolist()
-            if stop == self.steps:
-                self._end_epoch()
-            self._save_if_due()
-            if preemption.reached():
-                self._stop()
-            if not self.losses:
-                break
+            if stop < self.steps:
+                self._save_if_due()
+            self._heed(preemption)
+            yield stop - start
+        self._end_epoch(preemption)
+        self._save_if_due()
+        self._heed(preemption)
 
-    def _end_epoch(self) -> None:
-        val_loss = self.val.loss(self.trainer, self.batch_size)
+    def _end_epoch(self, preemption: Preemption) -> None:
+        sums = []
+        for one in self.val.loss_sums(self.trainer, self.batch_size, self.part):
+            sums.append(one)
+            self._heed(preemption)
+        total, weight = np.sum(sums, axis=0)
+        val_loss = float(total / weight)
         lowest = min((_or_infinite(e.val_loss) for e in self.curve), default=np.inf)
         train_loss = float(np.mean(np.asarray(self.losses, np.float32)))
         self.curve.append(Epoch(self.epoch + 1, train_loss, val_loss))
@@ -217,6 +228,10 @@ class _Run:
         self.curve = [Epoch(int(e), float(t), float(v)) for e, t, v in record["curve"]]
         self.losses = [float(x) for x in record["losses"]]
         _log.info("%s: going on after step %d (epoch %d)", self.what, step, self.epoch + 1)
+
+    def _heed(self, preemption: Preemption) -> None:
+        if preemption.reached():
+            self._stop()
 
     def _stop(self) -> None:
         message = f"{self.what}: stopped after step {self.step}; the same command does it anew."

@@ -21,13 +21,23 @@ class Source(Protocol):
         """Runs the steps of `order`; see `Trainer.train`."""
         ...
 
-    def loss(self, trainer: Trainer, batch_size: int) -> float:
-        """Returns the mean loss over all windows."""
+    def loss_sums(
+        self, trainer: Trainer, batch_size: int, steps: int
+    ) -> Iterator[tuple[float, float]]:
+        """Yields sums of losses and of weights; together they are over all windows.
+
+        Args:
+            steps: batches of one compiled call, at most.
+        """
+        ...
+
+    def step_operations(self, trainer: Trainer, batch_size: int) -> float:
+        """Returns the operations of a step on each device; nothing is compiled or run."""
         ...
 
 
 class Placed:
-    """Arrays that fit on every device: an epoch is one compiled call.
+    """Arrays that fit on every device: what is asked for is one compiled call.
 
     Args:
         trainer: whose devices.
@@ -41,8 +51,14 @@ class Placed:
     def train(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> np.ndarray:
         return trainer.train(self._arrays, order, batch_size)
 
-    def loss(self, trainer: Trainer, batch_size: int) -> float:
-        return trainer.loss(self._arrays, batch_size)
+    def loss_sums(
+        self, trainer: Trainer, batch_size: int, steps: int
+    ) -> Iterator[tuple[float, float]]:
+        for rows in _parts(np.arange(self.size), steps * batch_size):
+            yield trainer.loss_sums(self._arrays, rows, batch_size)
+
+    def step_operations(self, trainer: Trainer, batch_size: int) -> float:
+        return trainer.step_operations(self._arrays, batch_size)
 
 
 class Streamed:
@@ -70,18 +86,21 @@ class Streamed:
                 raise NonFiniteError(losses + error.before, error.loss) from None
         return np.asarray(losses, np.float32)
 
-    def loss(self, trainer: Trainer, batch_size: int) -> float:
-        chunks = self._ahead(trainer, np.arange(self.size), batch_size)
-        total, weight = np.sum([trainer.sum_batches(*batches) for batches in chunks], axis=0)
-        return float(total / weight)
+    def loss_sums(
+        self, trainer: Trainer, batch_size: int, steps: int
+    ) -> Iterator[tuple[float, float]]:
+        for batches in self._ahead(trainer, np.arange(self.size), batch_size, steps):
+            yield trainer.sum_batches(*batches)
+
+    def step_operations(self, trainer: Trainer, batch_size: int) -> float:
+        first = np.arange(min(batch_size, self.size))
+        return trainer.batch_operations(*trainer.read_batches(self._read, first, batch_size))
 
     def _ahead(
-        self, trainer: Trainer, order: np.ndarray, batch_size: int
+        self, trainer: Trainer, order: np.ndarray, batch_size: int, steps: int | None = None
     ) -> Iterator[tuple[Any, Any]]:
-        steps = max(1, self._chunk_bytes // max(1, batch_size * self._window_bytes))
-        parts = [
-            order[i : i + steps * batch_size] for i in range(0, len(order), steps * batch_size)
-        ]
+        fitting = max(1, self._chunk_bytes // max(1, batch_size * self._window_bytes))
+        parts = _parts(order, batch_size * min(fitting, steps or fitting))
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(trainer.read_batches, self._read, parts[0], batch_size)
             for part in [*parts[1:], None]:
@@ -89,3 +108,7 @@ class Streamed:
                 if part is not None:
                     coming = reader.submit(trainer.read_batches, self._read, part, batch_size)
                 yield batches
+
+
+def _parts(order: np.ndarray, windows: int) -> list[np.ndarray]:
+    return [order[i : i + windows] for i in range(0, len(order), windows)]

@@ -137,8 +137,8 @@ _CACHE_DTYPE = flags.DEFINE_enum(
 )
 _CHECKPOINT = flags.DEFINE_integer(
     "checkpoint_every", TransferSettings.checkpoint_every,
-    "Steps between checkpoints. SIGTERM, too, is heeded only after so many steps of an epoch and at "
-    "its end: choose fewer where steps are slow.", lower_bound=1,
+    "Steps between checkpoints; SIGTERM saves one, too, when the running call ends: some ten seconds.",
+    lower_bound=1,
 )
 _LOG = flags.DEFINE_list(
     "log", ["jsonl"], f"Where each epoch is logged: {', '.join(KINDS)}; jsonl always."

@@ -27,6 +27,29 @@ def test_items_pass_through_in_order():
     assert list(progress([3, 1, 2], what="w", unit="u", stream=io.StringIO())) == [3, 1, 2]
 
 
+def test_parts_of_a_unit_are_counted_from_where_the_work_begins():
+    clock, items = _clock(3.0)
+    stream = io.StringIO()
+    list(progress(
+        (7 for _ in items(5)), total=3, what="training", unit="epoch", each=(120, "window"), begun=10,
+        amount=int, parts=15, stream=stream, clock=clock,
+    ))
+    assert stream.getvalue().splitlines() == [  # 14 of 35 parts, then 28, then all
+        "training: 1.6/3 epochs, 18.7 window/s, 0:09 left",
+        "training: 2.5/3 epochs, 18.7 window/s, 0:03 left",
+        "training: 3/3 epochs, 18.7 window/s, 0:15",
+    ]
+
+
+def test_what_is_nearly_done_is_not_shown_as_done():
+    clock, items = _clock(6.0)
+    stream = io.StringIO()
+    list(progress(
+        items(999), total=1, what="w", unit="u", parts=1000, stream=stream, clock=clock
+    ))
+    assert stream.getvalue().splitlines()[-1].startswith("w: 0.9/1 us")
+
+
 def test_log_has_few_whole_lines_with_rate_and_time_left():
     clock, items = _clock(2.0)
     stream = io.StringIO()

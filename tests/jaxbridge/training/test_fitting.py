@@ -1,15 +1,18 @@
 """The epoch loop watches the loss and refuses sizes that do not fit."""
 
+import signal
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
 
-from jaxbridge.training import engine
+from jaxbridge.training import engine, fitting, parts
 from jaxbridge.training.checkpoints import TrainingCheckpoints
 from jaxbridge.training.fitting import fit
-from jaxbridge.training.sources import Streamed
+from jaxbridge.training.preemption import Preempted
+from jaxbridge.training.sources import Placed, Streamed
 from model_ports.errors import InputError
 
 
@@ -103,7 +106,7 @@ def test_a_bad_batch_is_named_and_the_state_before_it_kept():
 def test_a_validation_loss_of_nan_is_no_lowest_one(monkeypatch):
     def run(losses, **change):
         told = iter(losses)
-        monkeypatch.setattr(engine.Trainer, "loss", lambda *_: next(told))
+        monkeypatch.setattr(engine.Trainer, "loss_sums", lambda *_: (next(told), 1.0))
         trainer, states = _trainer(), []
         curve = fit(
             trainer, _data(0, 20), _data(1, 5), **{**_ARGUMENTS, "keep_best": True, **change},
@@ -124,6 +127,91 @@ def test_streamed_rows_give_what_placed_arrays_give():
     source = Streamed(lambda i: {k: v[i] for k, v in data.items()}, 23, 12, chunk_bytes=130)
     other = fit(streamed, source, _data(1, 9), **_ARGUMENTS)
     np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-7)
+
+
+def test_a_long_run_of_steps_is_divided_evenly_by_their_operations(monkeypatch):
+    monkeypatch.setattr(parts, "_OPERATIONS", {})
+    monkeypatch.setattr(parts, "_ON_ACCELERATORS", 1e12)
+    assert parts.part_steps(500, lambda: 0.0) == 500
+    assert parts.part_steps(500, lambda: 2e9) == 500
+    assert parts.part_steps(500, lambda: 2.5e9) == 250  # 400 fit
+    assert parts.part_steps(500, lambda: 6e9) == 125  # 166 fit: four parts
+    assert parts.part_steps(500, lambda: 1e15) == 1
+    assert parts.part_steps(4, None) == 4  # nothing to count
+
+
+def test_operations_of_a_step_are_those_of_its_products():
+    module = nnx.Linear(300, 200, use_bias=False, rngs=nnx.Rngs(0))
+
+    def loss(module, batch):
+        return module(batch["x"]).sum(axis=1), batch["valid"]
+
+    trainer = engine.Trainer(module, loss, engine.labels(module, lambda path: True), optax.sgd(0.1))
+    data = {"x": np.ones((240, 300), np.float32)}
+    placed = Placed(trainer, data)
+    streamed = Streamed(lambda rows: {"x": data["x"][rows]}, 240, 1200)
+    each = 160 // len(trainer.devices)
+    products = 2 * 2 * each * 300 * 200  # forward, and the weights' gradient
+    for source in (placed, streamed):
+        found = source.step_operations(trainer, 160)
+        assert products < found < 1.3 * products
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_divided_epoch_ends_where_a_whole_one_does(monkeypatch, streamed):
+    data, sizes = _data(0, 60), []
+
+    def run():
+        trainer, told = _trainer(), []
+        take = trainer._take
+        monkeypatch.setattr(trainer, "_take", lambda *a: told.append(a[3].shape[1]) or take(*a))
+        train = Streamed(lambda i: {k: v[i] for k, v in data.items()}, 60, 12) if streamed else data
+        curve = fit(trainer, train, _data(1, 53), **_ARGUMENTS | {"epochs": 3})
+        sizes.append(told)
+        return curve
+
+    whole = run()
+    monkeypatch.setattr(fitting, "part_steps", lambda most, count: 5)
+    np.testing.assert_allclose(run(), whole, rtol=1e-5)
+    assert sizes == [3 * [12], 3 * [5, 5, 2]]
+
+
+def test_a_signal_is_heeded_between_the_parts_of_an_epoch(monkeypatch, tmp_path):
+    """It comes in the second of three parts, or in the validation: either state is saved."""
+    monkeypatch.setattr(fitting, "part_steps", lambda most, count: 5)
+    arguments = _ARGUMENTS | {"epochs": 3}
+
+    def run(folder, signal_at=None):
+        trainer, calls = _trainer(), []
+        kept = TrainingCheckpoints(tmp_path / folder, {}, every=1000)
+
+        def counted(name):
+            call = getattr(trainer, name)
+
+            def counting(*args):
+                calls.append(name)
+                if len(calls) == signal_at:
+                    signal.raise_signal(signal.SIGTERM)
+                return call(*args)
+
+            monkeypatch.setattr(trainer, name, counting)
+
+        counted("_take")
+        counted("loss_sums")
+        try:
+            return fit(trainer, _data(0, 60), _data(1, 53), **arguments, checkpoints=kept), calls
+        except Preempted as stopped:
+            return stopped.message, calls
+        finally:
+            kept.close()
+
+    whole, calls = run("whole")
+    assert calls[:6] == 3 * ["_take"] + 3 * ["loss_sums"]  # 12 and 11 steps
+    for at, step, left in ((2, 10, 16), (3, 12, 15), (5, 12, 15)):
+        message, calls = run(f"signal {at}", at)
+        assert f"stopped after step {step} and saved" in message and len(calls) == at
+        again, calls = run(f"signal {at}")
+        assert again == whole and len(calls) == left
 
 
 def test_training_that_is_stopped_before_a_checkpoint_starts_again(tmp_path):
