@@ -214,13 +214,13 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Reads what `write_json` wrote; `InputError` where the file is damaged."""
+    """Reads what `write_json` wrote; `InputError` where the file is damaged or missing."""
     with _undamaged(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads a .npz file; `InputError` where it is damaged."""
+    """Reads a .npz file; `InputError` where it is damaged or missing."""
     with _undamaged(path), np.load(path) as arrays:
         return dict(arrays)
 
@@ -229,9 +229,12 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _undamaged(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (
+        FileNotFoundError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error
+    ) as error:
+        state = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise InputError(
-            f"{path} is damaged; run the stage that writes it again (--rerun), or give another folder."
+            f"{path} is {state}; run the stage that writes it again (--rerun), or give another folder."
         ) from None
 
 
@@ -259,7 +262,7 @@ def write_curve(path: pathlib.Path, curve: Sequence[Epoch]) -> None:
 
 
 def read_curve(path: pathlib.Path) -> list[Epoch]:
-    """Reads what `write_curve` wrote; `InputError` where the file is damaged."""
+    """Reads what `write_curve` wrote; `InputError` where the file is damaged or missing."""
     with _undamaged(path), path.open(newline="", encoding="utf-8") as file:
         return [
             Epoch(int(row["epoch"]), float(row["train_loss"]), float(row["val_loss"]))

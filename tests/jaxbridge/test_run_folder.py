@@ -55,6 +55,12 @@ def test_damaged_files_are_named_with_the_remedy(tmp_path, read, content):
         read(tmp_path / "file")
 
 
+@pytest.mark.parametrize("read", [read_json, read_curve, read_arrays])
+def test_missing_files_of_a_finished_stage_are_named_with_the_remedy(tmp_path, read):
+    with pytest.raises(InputError, match=f"{tmp_path / 'file'} is missing; .*--rerun"):
+        read(tmp_path / "file")
+
+
 def test_whole_files_are_read(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.arange(3))
     (tmp_path / "a.json").write_text(json.dumps({"name": "Schläfer"}, ensure_ascii=False), "utf-8")
