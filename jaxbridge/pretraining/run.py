@@ -70,22 +70,24 @@ def pretrain_encoder(
     run = RunFolder(out, identity, (_STAGE,), rerun)
 
     def compute(folder: pathlib.Path) -> None:
-        with (
-            until_done(folder, {**identity, "what": _STAGE}, every=checkpoint_every) as checkpoints,
-            MetricLog(folder, _STAGE, log) as epochs,
-        ):
-            model, curve = pretrain(
-                encoder, sets, settings, seed=seed, checkpoints=checkpoints, on_epoch=epochs.add
-            )
-        rows = [row for number, one in enumerate(sets) for row in _rows(model, number, one, batch_size)]
-        if hosts.first():
-            mp.save(
-                model.encoder, folder / "encoder",
-                origin=f"pretrained on {', '.join(one.name for one in sets)} by jaxbridge",
-            )
-        write_json(folder / "metrics.json", rows)
-        write_rows(folder / "metrics.csv", rows)
-        write_curve(folder / "curve.csv", curve)
+        about = {**identity, "what": _STAGE}
+        # Checkpoints stay until all is written: to read every window once more takes long.
+        with until_done(folder, about, every=checkpoint_every) as checkpoints:
+            with MetricLog(folder, _STAGE, log) as epochs:
+                model, curve = pretrain(
+                    encoder, sets, settings, seed=seed, checkpoints=checkpoints, on_epoch=epochs.add
+                )
+            rows = [
+                row for number, one in enumerate(sets) for row in _rows(model, number, one, batch_size)
+            ]
+            if hosts.first():
+                mp.save(
+                    model.encoder, folder / "encoder",
+                    origin=f"pretrained on {', '.join(one.name for one in sets)} by jaxbridge",
+                )
+            write_json(folder / "metrics.json", rows)
+            write_rows(folder / "metrics.csv", rows)
+            write_curve(folder / "curve.csv", curve)
 
     folder = run.stage(_STAGE, compute, goes_on=True)
     return PretrainResult(read_json(folder / "metrics.json"), folder / "encoder")
