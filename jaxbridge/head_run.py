@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbridge import hosts, metrics
 from jaxbridge.bridge import num_parameters
+from jaxbridge.data.splits import check_classes
 from jaxbridge.features.sweep import sweep
 from jaxbridge.recorded_parts import recorded_encoder
 from jaxbridge.run_folder import RunFolder, read_json, write_json, write_rows
@@ -69,6 +70,11 @@ def fit_task_head(
     for name in ("train", "val"):
         if not splits[name].size:
             raise InputError(f"split {name!r} has no windows; prepare the windows with it.")
+    # The head is measured on all of them: a class that one lacks is refused before it is fitted.
+    check_classes(
+        windows.labels, windows.splits, windows.class_names,
+        [name for name, some in splits.items() if some.size],
+    )
     identity = {
         "windows_hash": windows.hash, "class_names": windows.class_names, "modality": modality,
         "encoder": recorded_encoder(encoder), "head": dataclasses.asdict(settings), "seed": seed,

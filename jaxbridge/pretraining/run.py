@@ -11,6 +11,7 @@ from flax import nnx
 
 import model_ports as mp
 from jaxbridge import hosts, metrics
+from jaxbridge.data.splits import check_classes
 from jaxbridge.features.sweep import sweep
 from jaxbridge.pretraining.fitting import PretrainSettings, pretrain
 from jaxbridge.pretraining.mixing import TaskSet, common_shape
@@ -20,8 +21,10 @@ from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, 
 from jaxbridge.training.checkpoints import until_done
 from jaxbridge.training.metric_log import MetricLog, require
 from model_ports import Encoder
+from model_ports.errors import InputError
 
 _STAGE = "pretraining"
+_SPLITS = ("train", "val", "test")
 
 
 class PretrainResult(NamedTuple):
@@ -55,10 +58,19 @@ def pretrain_encoder(
         rerun: ("pretraining",) to run it again.
 
     Raises:
-        InputError: see `pretrain`, or a folder that does not fit.
+        InputError: see `pretrain`, a split to measure on that lacks a class, or a folder that does
+            not fit.
     """
     require(log)
     common_shape(sets)
+    for one in sets:  # `metrics.evaluate` would refuse it too, but after the training
+        try:
+            check_classes(
+                one.windows.labels, one.windows.splits, one.windows.class_names,
+                [split for split in _SPLITS if split in one.windows.splits],
+            )
+        except InputError as error:
+            raise InputError(f"set {one.name}: {error}") from None
     identity = {
         "sets": {
             one.name: {"windows_hash": one.windows.hash, "modality": one.modality,
@@ -97,7 +109,7 @@ def _rows(
     model: MultiTask, number: int, one: TaskSet, batch_size: int
 ) -> list[dict[str, Any]]:
     rows = []
-    for split in ("train", "val", "test"):
+    for split in _SPLITS:
         chosen = np.flatnonzero(one.windows.splits == split)
         if not chosen.size:
             continue

@@ -197,6 +197,16 @@ def test_a_kill_while_the_context_is_averaged_costs_no_training(tmp_path, monkey
     np.testing.assert_allclose(kept, gain.mean(axis=0, keepdims=True), rtol=1e-5)
 
 
+def test_a_split_that_lacks_a_class_is_refused_before_the_head_is_fitted(tmp_path):
+    """Its metrics would be refused after it, and the head not saved."""
+    labels, splits = np.arange(24) // 3 % 2, np.resize(["train", "val", "test"], 24)
+    labels[splits == "test"] = 0
+    windows = ArrayWindows({"eeg": np.ones((24, 4, 3))}, labels, splits, ("slow", "fast"))
+    with pytest.raises(InputError, match="Class 'fast' has no window in split 'test'"):
+        fit_task_head(windows, Toy(rngs=nnx.Rngs(0)), "eeg", _FROZEN, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_early_stopping_and_given_weights():
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((40, 3)).astype(np.float32), np.arange(40) % 2

@@ -1,10 +1,15 @@
-"""Pretraining as a run: what a kill at its end leaves."""
+"""Pretraining as a run: what a kill at its end leaves, and what is refused before the training."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 from flax import nnx
 
+from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.pretraining import PretrainSettings, TaskSet, run
 from jaxbridge.training import fitting
+from model_ports.errors import InputError
 from tests.jaxbridge.pretraining.test_multi_task import task_set
 from tests.jaxbridge.toy import Toy
 
@@ -29,3 +34,17 @@ def test_a_kill_while_the_trained_encoder_is_measured_costs_no_training(tmp_path
     found = run.pretrain_encoder(*_given(), _SETTINGS, **out)
     assert [row["split"] for row in found.metrics] == ["train", "val", "test"]
     assert not (tmp_path / "run" / "pretraining" / "training").exists()
+
+
+def test_a_split_that_lacks_a_class_is_refused_before_the_training(tmp_path, monkeypatch):
+    """Its metrics would be refused after it, and what was trained removed."""
+    monkeypatch.setattr(run, "pretrain", lambda *_, **__: pytest.fail("trained"))
+    encoder, (given,) = _given()
+    windows, lacking = given.windows, given.windows.labels.copy()
+    lacking[windows.splits == "test"] = 0
+    signals = windows.read("signal", np.arange(24))
+    changed = ArrayWindows({"signal": signals}, lacking, windows.splits, windows.class_names)
+    with pytest.raises(InputError, match="set two: Class 'two 1' has no window in split 'test'"):
+        run.pretrain_encoder(
+            encoder, [dataclasses.replace(given, windows=changed)], _SETTINGS, out=tmp_path / "run"
+        )
