@@ -77,7 +77,7 @@ class RunFolder:
         record = self.path / "run.json"
         if record.exists():
             self._compare(record, settings)
-        elif any(self.path.iterdir()):
+        elif any(there != _aside(record) for there in self.path.iterdir()):
             raise InputError(f"{self.path} holds something else; give another folder.")
         else:
             with self._writable():
@@ -208,9 +208,14 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes JSON atomically; of several processes the first one does."""
     if not hosts.first():
         return
-    aside = path.with_name(f".{path.name}.partial")
+    aside = _aside(path)
     aside.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(aside, path)
+
+
+def _aside(path: pathlib.Path) -> pathlib.Path:
+    """Where a file is written first; a full disk or a kill leaves that behind."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def read_json(path: pathlib.Path) -> Any:

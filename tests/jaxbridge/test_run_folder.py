@@ -2,6 +2,7 @@
 
 import errno
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -36,6 +37,23 @@ def test_a_full_disk_and_a_folder_of_others_are_told_as_such(tmp_path):
     others = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "run" / "x" / "y"))
     for error in (full, others):
         assert f"{tmp_path / 'run'} cannot be written: {error.strerror}" in _stopped_by(tmp_path, error)
+
+
+def test_a_record_that_a_full_disk_cut_off_is_written_again(tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()  # as `open` does before nothing can be written
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "write_text", full)
+        with pytest.raises(InputError, match="cannot be written: No space left"):
+            RunFolder(tmp_path / "run", {"seed": 0}, ())
+    RunFolder(tmp_path / "run", {"seed": 0}, ())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds something else"):
+        RunFolder(tmp_path / "other", {"seed": 0}, ())
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 3}'])
