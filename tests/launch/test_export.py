@@ -1,5 +1,6 @@
 """The exported model runs without this package, and is judged as the bridge it came from."""
 
+import ast
 import csv
 import json
 import subprocess
@@ -21,6 +22,7 @@ from jaxbridge.pretrained import pretrained_config
 from model_ports.errors import InputError
 from tests.jaxbridge import tiny
 from tests.jaxbridge.test_pretrained import bridged
+from tests.launch.one_process import outputs
 from tests.launch.test_scripts import run
 
 _ALONE = """
@@ -112,6 +114,14 @@ def test_evaluate_works_from_either(made, tmp_path, which):
         rows = list(csv.DictReader(file))
     assert [[int(r["slow"]), int(r["fast"])] for r in rows] == want["confusion"]
     assert f"balanced_accuracy  {want['balanced_accuracy']:.3f}" in done.stdout
+
+
+def test_a_class_called_true_keeps_its_counts_and_names_in_the_confusion_matrix():
+    body = "print(script.confusion_rows(('false', 'true'), [[3, 1], [0, 2]]))"
+    found, = outputs("evaluate", [["--store=x", "--out=x"]], body)
+    assert ast.literal_eval(found) == [
+        {"true class": "false", "false": 3, "true": 1}, {"true class": "true", "false": 0, "true": 2}
+    ]
 
 
 def test_windows_that_do_not_fit_the_model(made):
