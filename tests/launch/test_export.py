@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 
 import model_ports as mp
@@ -20,8 +21,10 @@ from jaxbridge.evaluation import evaluate_windows
 from jaxbridge.exporting import export_model, read_export
 from jaxbridge.pretrained import pretrained_config
 from model_ports.errors import InputError
+from model_ports.representations import REPRESENTATIONS, drawn_signals
 from tests.jaxbridge import tiny
 from tests.jaxbridge.test_pretrained import bridged
+from tests.jaxbridge.toy_pictures import ToyPictures
 from tests.launch.one_process import outputs
 from tests.launch.test_scripts import run
 
@@ -173,3 +176,15 @@ def test_every_encoder_is_lowered_for_any_batch_size_and_platform(name, monkeypa
 
     exported = export.export(jax.jit(final), platforms=("cpu", "cuda", "tpu"))(leaves, signal)
     assert str(exported.out_avals[0].shape[0]) == "batch"
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_every_picture_of_a_signal_is_lowered_for_any_batch_size_and_platform(name):
+    """Encoders of pictures that draw their signals are exported with what draws."""
+    draw = drawn_signals(ToyPictures(rngs=nnx.Rngs(0)), name).config.drawn_as
+    (batch,) = export.symbolic_shape("batch")
+    signal = jax.ShapeDtypeStruct((batch, 300), jnp.float32)
+    exported = export.export(jax.jit(draw), platforms=("cpu", "cuda", "tpu"))(signal)
+    for count in (1, 3):
+        given = np.random.default_rng(count).standard_normal((count, 300)).astype(np.float32)
+        np.testing.assert_allclose(exported.call(given), jax.jit(draw)(given), atol=1e-6)
