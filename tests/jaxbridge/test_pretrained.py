@@ -91,6 +91,9 @@ def test_an_encoder_of_pictures_draws_its_signals_as_in_the_training(tmp_path):
     )
     mp.save(drawn, tmp_path / "old")
     assert mp.weights_hash(mp.load(tmp_path / "old")) == mp.weights_hash(encoder)
+    faster = mp.load(tmp_path / "old", dtype="bfloat16")
+    faster = from_pretrained(tmp_path / "bridge", old=faster, new=new)
+    assert faster.old.config.dtype == faster.old.config.encoder.dtype == "bfloat16"
     again = from_pretrained(tmp_path / "bridge", old=tmp_path / "old", new=new)
     assert again.old.config == drawn.config
     np.testing.assert_array_equal(_logits(again), _logits(model))
