@@ -239,7 +239,8 @@ def _undamaged(path: pathlib.Path) -> Iterator[None]:
     ) as error:
         state = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise InputError(
-            f"{path} is {state}; run the stage that writes it again (--rerun), or give another folder."
+            f"{path} is {state}; run the stage that writes it again (--rerun, or remove the stage's "
+            "folder), or give another folder."
         ) from None
 
 
