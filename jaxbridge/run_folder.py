@@ -230,6 +230,13 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+def existing(path: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a file that a finished stage wrote; `InputError` where it is missing."""
+    with _undamaged(path):
+        path.stat()
+    return path
+
+
 @contextlib.contextmanager
 def _undamaged(path: pathlib.Path) -> Iterator[None]:
     try:

@@ -16,8 +16,15 @@ from jaxbridge.features.sweep import sweep
 from jaxbridge.pretraining.fitting import PretrainSettings, pretrain
 from jaxbridge.pretraining.mixing import TaskSet, common_shape
 from jaxbridge.pretraining.multi_task import MultiTask
-from jaxbridge.recorded_parts import recorded_encoder
-from jaxbridge.run_folder import RunFolder, read_json, write_curve, write_json, write_rows
+from jaxbridge.recorded_parts import WEIGHTS, recorded_encoder
+from jaxbridge.run_folder import (
+    RunFolder,
+    existing,
+    read_json,
+    write_curve,
+    write_json,
+    write_rows,
+)
 from jaxbridge.training.checkpoints import until_done
 from jaxbridge.training.metric_log import MetricLog, require
 from model_ports import Encoder
@@ -102,7 +109,8 @@ def pretrain_encoder(
             write_curve(folder / "curve.csv", curve)
 
     folder = run.stage(_STAGE, compute, goes_on=True)
-    return PretrainResult(read_json(folder / "metrics.json"), folder / "encoder")
+    saved = existing(folder / "encoder" / WEIGHTS).parent
+    return PretrainResult(read_json(folder / "metrics.json"), saved)
 
 
 def _rows(

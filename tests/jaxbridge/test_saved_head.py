@@ -195,6 +195,9 @@ def test_a_kill_while_the_context_is_averaged_costs_no_training(tmp_path, monkey
     gain = 1 + np.abs(signals[splits == "train"]).mean(axis=1)
     kept = found.teacher.head.context["gain"][...]
     np.testing.assert_allclose(kept, gain.mean(axis=0, keepdims=True), rtol=1e-5)
+    shutil.rmtree(found.folder)  # a finished run then tells of no head that is not there
+    with pytest.raises(InputError, match=f"{found.folder}/model.safetensors is missing; .*--rerun"):
+        fit_task_head(windows, old, "eeg", settings, **out)
 
 
 def test_a_split_that_lacks_a_class_is_refused_before_the_head_is_fitted(tmp_path):

@@ -34,6 +34,10 @@ def test_a_kill_while_the_trained_encoder_is_measured_costs_no_training(tmp_path
     found = run.pretrain_encoder(*_given(), _SETTINGS, **out)
     assert [row["split"] for row in found.metrics] == ["train", "val", "test"]
     assert not (tmp_path / "run" / "pretraining" / "training").exists()
+    weights = found.folder / "model.safetensors"
+    weights.unlink()  # a finished run then tells of no encoder that is not there
+    with pytest.raises(InputError, match=f"{weights} is missing; .*--rerun"):
+        run.pretrain_encoder(*_given(), _SETTINGS, **out)
 
 
 def test_a_split_that_lacks_a_class_is_refused_before_the_training(tmp_path, monkeypatch):
