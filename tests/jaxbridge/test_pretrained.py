@@ -116,6 +116,16 @@ def test_the_folder_is_small_and_says_what_it_is(saved):
         assert told in card
 
 
+@pytest.mark.parametrize(("position", "place"), [
+    ((1, 2), "the input of old layer 2"), ((0, 3), "the head"),
+])
+def test_the_card_tells_where_the_bridge_writes(tmp_path, position, place):
+    """The old encoder has three layers: there is no layer 3."""
+    save_pretrained(bridged(position), tmp_path / "bridge", **_ABOUT)
+    card = (tmp_path / "bridge" / "README.md").read_text()
+    assert f"| position | output of new layer {position[0]} into {place} |" in card
+
+
 def test_the_heads_context_comes_back(tmp_path):
     old, (_, new) = Toy(rngs=nnx.Rngs(0)), tiny.encoders()
     bridge = new_bridge(
