@@ -15,15 +15,17 @@ from flax import nnx
 from jax import export
 
 import model_ports as mp
-from jaxbridge import metrics, save_pretrained
+from jaxbridge import BridgedModel, BridgeSettings, TaskHead, metrics, save_pretrained
 from jaxbridge.data.store import WindowBatch, WindowStore, write_store
 from jaxbridge.evaluation import evaluate_windows
 from jaxbridge.exporting import export_model, read_export
 from jaxbridge.pretrained import pretrained_config
+from jaxbridge.training.bridging import new_bridge
 from model_ports.errors import InputError
 from model_ports.representations import REPRESENTATIONS, drawn_signals
 from tests.jaxbridge import tiny
 from tests.jaxbridge.test_pretrained import bridged
+from tests.jaxbridge.toy import Toy
 from tests.jaxbridge.toy_pictures import ToyPictures
 from tests.launch.one_process import outputs
 from tests.launch.test_scripts import run
@@ -161,6 +163,19 @@ def test_an_unknown_platform_is_refused(made):
         export_model(made.model, (600,), platforms=["cpu", "cpu"])
     with pytest.raises(InputError, match="takes a signal of shape"):
         export_model(made.model, (2, 600))
+
+
+def test_an_encoder_that_needs_a_concrete_batch_size_is_refused():
+    class Asking(Toy):
+        def embed(self, signal):
+            return super().embed(2 * signal if signal.shape[0] > 4 else signal)
+
+    old, new = Toy(rngs=nnx.Rngs(0)), Asking(rngs=nnx.Rngs(1))
+    shapes = ((1, 4, 3), (1, 4, 3))
+    bridge = new_bridge(new, old, (1, 1), shapes, BridgeSettings(rank=2, num_prototypes=3), seed=0)
+    head = TaskHead(3, 2, rngs=nnx.Rngs(2), context={"gain": jnp.ones((1, 3))})
+    with pytest.raises(InputError, match="toy into toy cannot be exported .*'batch' > '4' is inconcl"):
+        export_model(BridgedModel(new, old, bridge, head, (1, 1)), (4, 3))
 
 
 @pytest.mark.parametrize("name", mp.available())
