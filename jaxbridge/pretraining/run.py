@@ -87,6 +87,13 @@ def pretrain_encoder(
         "encoder": recorded_encoder(encoder), "settings": dataclasses.asdict(settings), "seed": seed,
     }
     run = RunFolder(out, identity, (_STAGE,), rerun)
+    # Settings are compared by name, but which head and which windows are a set's goes by its place.
+    before = list(read_json(run.path / "run.json")["settings"]["sets"])
+    if before != [one.name for one in sets]:
+        raise InputError(
+            f"{run.path} holds a run on the sets {', '.join(before)} in this order, which decides its "
+            "heads; give them in it, or another folder."
+        )
 
     def compute(folder: pathlib.Path) -> None:
         about = {**identity, "what": _STAGE}

@@ -40,6 +40,17 @@ def test_a_kill_while_the_trained_encoder_is_measured_costs_no_training(tmp_path
         run.pretrain_encoder(*_given(), _SETTINGS, **out)
 
 
+def test_sets_in_another_order_are_refused(tmp_path, monkeypatch):
+    """A killed run went on with the heads of each other's sets."""
+    encoder, sets = Toy(rngs=nnx.Rngs(0)), [task_set(name, 24, 2, (4, 3)) for name in ("b", "a")]
+    monkeypatch.setattr(run, "sweep", _killed)
+    for _ in range(2):  # in the same order it goes on
+        with pytest.raises(KeyboardInterrupt):
+            run.pretrain_encoder(encoder, sets, _SETTINGS, out=tmp_path / "run")
+    with pytest.raises(InputError, match="on the sets b, a in this order.* or another folder"):
+        run.pretrain_encoder(encoder, sets[::-1], _SETTINGS, out=tmp_path / "run")
+
+
 def test_a_split_that_lacks_a_class_is_refused_before_the_training(tmp_path, monkeypatch):
     """Its metrics would be refused after it, and what was trained removed."""
     monkeypatch.setattr(run, "pretrain", lambda *_, **__: pytest.fail("trained"))
