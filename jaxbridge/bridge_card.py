@@ -5,22 +5,24 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def bridge_card(config: Mapping[str, Any]) -> str:
+def bridge_card(config: Mapping[str, Any], num_old_layers: int) -> str:
     """Returns the card as Markdown.
 
     Args:
         config: the saved config.json.
+        num_old_layers: layers of the old encoder; a position behind them is the head.
     """
     new, old, bridge = config["new"], config["old"], config["bridge"]
     values = bridge["rank"] * (bridge["in_features"] + bridge["tokens"] * bridge["num_prototypes"])
     values += bridge["num_prototypes"] * bridge["features"]
     m, l = config["position"]  # noqa: E741
+    place = "the head" if l == num_old_layers else f"the input of old layer {l}"
     rows = [
         ("reads", f"{new['modality']}, windows of shape {tuple(new['signal_shape'])}"),
         ("classes", ", ".join(config["class_names"])),
         ("new encoder", _encoder(new)),
         ("old encoder", _encoder(old)),
-        ("position", f"output of new layer {m} into the input of old layer {l}"),
+        ("position", f"output of new layer {m} into {place}"),
         ("pooled by", config["pool"]),
         ("bridge", f"{values:,} parameters, rank {bridge['rank']}, "
                    f"{bridge['num_prototypes']} prototypes, layout {bridge['layout']}"),

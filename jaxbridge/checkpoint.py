@@ -20,13 +20,22 @@ def _arrays(module: nnx.Module) -> dict[str, jax.Array]:
 
 
 def save_module(path: str | pathlib.Path, module: nnx.Module) -> None:
-    """Writes every array of a module into the folder `path`, in place of what is there."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(
-            pathlib.Path(path).absolute(),
-            {name: np.asarray(array) for name, array in _arrays(module).items()},
-            force=True,
-        )
+    """Writes every array of a module into the folder `path`, in place of what is there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    arrays = {name: np.asarray(array) for name, array in _arrays(module).items()}
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(pathlib.Path(path).absolute(), arrays, force=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        # TensorStore tells of a full disk by a ValueError.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"the checkpoint at {path} cannot be written ({reason[:300]}). Make space, or give a "
+            "folder that you may write to."
+        ) from error
 
 
 def restore_module(path: str | pathlib.Path, target: nnx.Module) -> None:

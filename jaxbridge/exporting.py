@@ -54,7 +54,9 @@ def export_model(
         return export.export(jax.jit(lambda x: model(x)), platforms=tuple(platforms))(signal)
     except InputError:
         raise
-    except (NotImplementedError, ValueError, TypeError) as error:
+    except (
+        NotImplementedError, ValueError, TypeError, jax.errors.InconclusiveDimensionOperation
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{model.new.config.name} into {model.old.config.name} cannot be exported for "

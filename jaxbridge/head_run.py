@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxbridge import hosts, metrics
 from jaxbridge.bridge import num_parameters
+from jaxbridge.data.splits import check_classes
 from jaxbridge.features.sweep import sweep
-from jaxbridge.recorded_parts import recorded_encoder
-from jaxbridge.run_folder import RunFolder, read_json, write_json, write_rows
+from jaxbridge.recorded_parts import WEIGHTS, recorded_encoder
+from jaxbridge.run_folder import RunFolder, existing, read_json, write_json, write_rows
 from jaxbridge.saved_head import save_head
 from jaxbridge.teacher import HeadSettings, Teacher
 from jaxbridge.teacher_stage import STAGE, teacher_stage
@@ -69,6 +70,11 @@ def fit_task_head(
     for name in ("train", "val"):
         if not splits[name].size:
             raise InputError(f"split {name!r} has no windows; prepare the windows with it.")
+    # The head is measured on all of them: a class that one lacks is refused before it is fitted.
+    check_classes(
+        windows.labels, windows.splits, windows.class_names,
+        [name for name, some in splits.items() if some.size],
+    )
     identity = {
         "windows_hash": windows.hash, "class_names": windows.class_names, "modality": modality,
         "encoder": recorded_encoder(encoder), "head": dataclasses.asdict(settings), "seed": seed,
@@ -109,7 +115,8 @@ def fit_task_head(
         write_rows(folder / "metrics.csv", rows)
 
     folder = run.stage(_HEAD, report)
-    return HeadResult(teacher, read_json(folder / "metrics.json"), folder / "pretrained")
+    saved = existing(folder / "pretrained" / WEIGHTS).parent
+    return HeadResult(teacher, read_json(folder / "metrics.json"), saved)
 
 
 def _predict(teacher: Teacher, signal: jax.Array) -> jax.Array:

@@ -1,12 +1,13 @@
 """The whole method in a row: teacher, capture, scan, bridge, controls, metrics."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -419,33 +420,37 @@ class _Run:
 
     def _bridge(self, folder: pathlib.Path, position: Position) -> None:
         order = np.arange(len(self.split["pair"]))
-        with MetricLog(folder, "bridge", self.settings.log) as log:
-            trained, curve = self._train(folder, position, order, "the bridge", log)
-        save_module(folder / "checkpoint", self._changed(trained))
-        write_curve(folder / "curve.csv", curve)
+        with (
+            MetricLog(folder, "bridge", self.settings.log) as log,
+            self._trained_on(folder, position, order, "the bridge", log) as (trained, curve),
+        ):
+            save_module(folder / "checkpoint", self._changed(trained))
+            write_curve(folder / "curve.csv", curve)
 
     def _controls(self, folder: pathlib.Path, position: Position) -> None:
         seed, new = self.settings.seed, self.new_features.outputs(position.m)
         shuffled = np.random.default_rng(seed).permutation(len(self.split["pair"]))
-        with MetricLog(folder, "controls", self.settings.log) as log:
-            model, curve = self._train(folder, position, shuffled, "on shuffled pairs", log)
-        write_curve(folder / "shuffled_curve.csv", curve)
-        train, val = (
-            self._labelled(new[self.split[k]], k) for k in ("train", "val")
-        )
-        oracle, _ = fit_head(
-            train, val, len(self.windows.class_names),
-            dataclasses.replace(self.settings.head, unfrozen=False, hidden=None,
-                                learning_rate=1e-3, epochs=200, patience=None),
-            seed=seed, what="fitting the oracle",
-        )
-        predictions = {}
-        for method, head in (("shuffled", model.suffix), ("oracle", oracle)):
-            logits = self._by_split(method, head, lambda rows: new[rows])
-            predictions |= {f"{method}_{k}": found.argmax(axis=1) for k, found in logits.items()}
-        if hosts.first():
-            np.savez(folder / "predictions.npz", **predictions)
-        write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
+        with (
+            MetricLog(folder, "controls", self.settings.log) as log,
+            self._trained_on(folder, position, shuffled, "on shuffled pairs", log) as (model, curve),
+        ):
+            write_curve(folder / "shuffled_curve.csv", curve)
+            train, val = (
+                self._labelled(new[self.split[k]], k) for k in ("train", "val")
+            )
+            oracle, _ = fit_head(
+                train, val, len(self.windows.class_names),
+                dataclasses.replace(self.settings.head, unfrozen=False, hidden=None,
+                                    learning_rate=1e-3, epochs=200, patience=None),
+                seed=seed, what="fitting the oracle",
+            )
+            predictions = {}
+            for method, head in (("shuffled", model.suffix), ("oracle", oracle)):
+                logits = self._by_split(method, head, lambda rows: new[rows])
+                predictions |= {f"{method}_{k}": found.argmax(axis=1) for k, found in logits.items()}
+            if hosts.first():
+                np.savez(folder / "predictions.npz", **predictions)
+            write_json(folder / "parameters.json", {"oracle": num_parameters(oracle)})
 
     def _report(self, folder: pathlib.Path, model: BridgedModel) -> None:
         new = self.settings.new_modality
@@ -516,17 +521,21 @@ class _Run:
                 })
         return rows
 
-    def _train(
+    @contextlib.contextmanager
+    def _trained_on(
         self, folder: pathlib.Path, position: Position, order: np.ndarray, what: str, log: MetricLog
-    ) -> tuple[BridgedModel, list[Epoch]]:
-        """Trains a bridge; pair `order[i]` of the new modality goes with pair i of the old."""
+    ) -> Iterator[tuple[BridgedModel, list[Epoch]]]:
+        """Trains a bridge; pair `order[i]` of the new modality goes with pair i of the old.
+
+        Its checkpoints stay until what is made of it within the context has been written.
+        """
         settings, untrained = self.settings, self._model(position)
         if what == "the bridge":
             labels = trained_labels(untrained, settings.bridge)
             _log.info("parameters by module:\n%s", untrained.summary(labels))
         about = {**settings.identity(), "position": position, "what": what}
         with until_done(folder, about, every=settings.checkpoint_every) as checkpoints:
-            return self.data.train(
+            yield self.data.train(
                 untrained, settings.bridge, seed=settings.seed, order=order,
                 what=f"training {what}", checkpoints=checkpoints, on_epoch=log.add,
             )

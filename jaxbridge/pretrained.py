@@ -99,7 +99,7 @@ def save_pretrained(
     with whole_folder(path, "the bridge") as aside:
         safetensors.numpy.save_file(arrays, aside / WEIGHTS)
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        (aside / "README.md").write_text(bridge_card(config))
+        (aside / "README.md").write_text(bridge_card(config, model.old.num_layers))
 
 
 def pretrained_config(path: str | pathlib.Path) -> dict[str, Any]:

@@ -68,10 +68,10 @@ def check_encoder(
         InputError: another configuration or other weights.
     """
     is_config = json.loads(json.dumps(dataclasses.asdict(encoder.config)))
+    was, now = _without_dtype(wanted["config"]), _without_dtype(is_config)
     different = sorted(
-        f"  {key}: {wanted['config'].get(key)!r} there, {is_config.get(key)!r} given"
-        for key in wanted["config"].keys() | is_config.keys()
-        if key != "dtype" and wanted["config"].get(key) != is_config.get(key)
+        f"  {key}: {was.get(key)!r} there, {now.get(key)!r} given"
+        for key in was.keys() | now.keys() if was.get(key) != now.get(key)
     )
     if different:
         raise InputError(
@@ -82,3 +82,11 @@ def check_encoder(
             f"{path} was trained with other weights of the {side}encoder {wanted['config']['name']}: "
             f"their hash is {wanted['weights_hash']}, that of the given ones {digest}."
         )
+
+
+def _without_dtype(config: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's configuration but for compute types, also that of the encoder that it wraps."""
+    return {
+        key: _without_dtype(value) if isinstance(value, Mapping) else value
+        for key, value in config.items() if key != "dtype"
+    }

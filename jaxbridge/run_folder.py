@@ -77,7 +77,7 @@ class RunFolder:
         record = self.path / "run.json"
         if record.exists():
             self._compare(record, settings)
-        elif any(self.path.iterdir()):
+        elif any(there != _aside(record) for there in self.path.iterdir()):
             raise InputError(f"{self.path} holds something else; give another folder.")
         else:
             with self._writable():
@@ -208,30 +208,46 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes JSON atomically; of several processes the first one does."""
     if not hosts.first():
         return
-    aside = path.with_name(f".{path.name}.partial")
+    aside = _aside(path)
     aside.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(aside, path)
 
 
+def _aside(path: pathlib.Path) -> pathlib.Path:
+    """Where a file is written first; a full disk or a kill leaves that behind."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def read_json(path: pathlib.Path) -> Any:
-    """Reads what `write_json` wrote; `InputError` where the file is damaged."""
+    """Reads what `write_json` wrote; `InputError` where the file is damaged or missing."""
     with _undamaged(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads a .npz file; `InputError` where it is damaged."""
+    """Reads a .npz file; `InputError` where it is damaged or missing."""
     with _undamaged(path), np.load(path) as arrays:
         return dict(arrays)
+
+
+def existing(path: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a file that a finished stage wrote; `InputError` where it is missing."""
+    with _undamaged(path):
+        path.stat()
+    return path
 
 
 @contextlib.contextmanager
 def _undamaged(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (
+        FileNotFoundError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error
+    ) as error:
+        state = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise InputError(
-            f"{path} is damaged; run the stage that writes it again (--rerun), or give another folder."
+            f"{path} is {state}; run the stage that writes it again (--rerun, or remove the stage's "
+            "folder), or give another folder."
         ) from None
 
 
@@ -259,7 +275,7 @@ def write_curve(path: pathlib.Path, curve: Sequence[Epoch]) -> None:
 
 
 def read_curve(path: pathlib.Path) -> list[Epoch]:
-    """Reads what `write_curve` wrote; `InputError` where the file is damaged."""
+    """Reads what `write_curve` wrote; `InputError` where the file is damaged or missing."""
     with _undamaged(path), path.open(newline="", encoding="utf-8") as file:
         return [
             Epoch(int(row["epoch"]), float(row["train_loss"]), float(row["val_loss"]))

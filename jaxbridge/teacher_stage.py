@@ -72,21 +72,21 @@ def teacher_stage(
             (some, windows.labels[which])
             for some, which in zip(np.split(inputs, [len(rows[0])]), rows, strict=True)
         )
-        with (
-            until_done(folder, {**identity, "what": STAGE}, every=checkpoint_every) as checkpoints,
-            MetricLog(folder, STAGE, log) as epochs,
-        ):
-            how = {"seed": seed, "checkpoints": checkpoints, "on_epoch": epochs.add}
-            if settings.unfrozen:
-                teacher, curve = fit_unfrozen(encoder, train, val, count, settings, **how)
-            else:
-                head, curve = fit_head(train, val, count, settings, **how)
-                teacher = Teacher(encoder, head)
-        teacher.head.keep_context(
-            mean_context(teacher.encoder, read, windows.indices("train"), batch_size=batch_size)
-        )
-        save_module(folder / "checkpoint", teacher if settings.unfrozen else teacher.head)
-        write_curve(folder / "curve.csv", curve)
+        about = {**identity, "what": STAGE}
+        # Checkpoints stay until the teacher is written: its context is of all training windows.
+        with until_done(folder, about, every=checkpoint_every) as checkpoints:
+            with MetricLog(folder, STAGE, log) as epochs:
+                how = {"seed": seed, "checkpoints": checkpoints, "on_epoch": epochs.add}
+                if settings.unfrozen:
+                    teacher, curve = fit_unfrozen(encoder, train, val, count, settings, **how)
+                else:
+                    head, curve = fit_head(train, val, count, settings, **how)
+                    teacher = Teacher(encoder, head)
+            teacher.head.keep_context(
+                mean_context(teacher.encoder, read, windows.indices("train"), batch_size=batch_size)
+            )
+            save_module(folder / "checkpoint", teacher if settings.unfrozen else teacher.head)
+            write_curve(folder / "curve.csv", curve)
 
     folder = run.stage(STAGE, compute, goes_on=True)
     head = untrained_head(encoder, windows.shape(modality), count, settings.hidden)

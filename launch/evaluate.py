@@ -8,7 +8,7 @@ Writes metrics.json, metrics.csv and confusion.csv (row: true class, column: pre
 """
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,15 @@ def _model() -> tuple[Callable[[np.ndarray], Any], dict[str, Any]]:
     return model, pretrained_config(_BRIDGE.value)
 
 
+def confusion_rows(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Returns a row per true class: its name, then how often each class was predicted."""
+    # Not "true", which is a class of yes-or-no labels.
+    return [
+        {"true class": name, **dict(zip(classes, row, strict=True))}
+        for name, row in zip(classes, confusion, strict=True)
+    ]
+
+
 def main() -> None:
     model, config = _model()
     windows, out = WindowStore.open(_STORE.value), pathlib.Path(_OUT.value)
@@ -56,11 +65,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "metrics.json", found)
         write_rows(out / "metrics.csv", [{k: v for k, v in found.items() if k != "confusion"}])
-        write_rows(
-            out / "confusion.csv",
-            [{"true": c, **dict(zip(classes, row, strict=True))}
-             for c, row in zip(classes, confusion, strict=True)],
-        )
+        write_rows(out / "confusion.csv", confusion_rows(classes, confusion))
     for name, value in found.items():
         if name != "confusion":
             print(f"{name:18} {value:.3f}" if isinstance(value, float) else f"{name:18} {value}")

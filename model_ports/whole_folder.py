@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 
+from safetensors import SafetensorError
+
 from model_ports.errors import InputError
 
 
@@ -44,8 +46,8 @@ def whole_folder(path: pathlib.Path, what: str) -> Iterator[pathlib.Path]:
                 raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, SafetensorError) as error:  # a full disk is the latter where weights are written
+        reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot write {what} to {path}: {reason}.") from None
 
 

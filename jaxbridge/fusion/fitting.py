@@ -69,7 +69,7 @@ def fit_fusion(
 
     Raises:
         InputError: embeddings of another shape, an unknown fusion, a class without training
-            windows, or sizes that do not fit.
+            windows, a label that is no class, or sizes that do not fit.
     """
     model = _fresh(train, num_classes, settings, seed)
     return _fitted(model, train, val, num_classes, settings.head, seed, what, None, on_epoch)
@@ -133,6 +133,17 @@ def _fitted(
     num_classes: int, head: HeadSettings, seed: int, what: str,
     checkpoints: TrainingCheckpoints | None, on_epoch: Callable[[EpochReport], None] | None,
 ) -> tuple[Model, list[Epoch]]:
+    if val[0].shape[1:] != train[0].shape[1:]:
+        raise InputError(
+            f"{what}: windows to validate with have shape {val[0].shape[1:]}, those to train on "
+            f"{train[0].shape[1:]}; give both alike."
+        )
+    for _, labels in (train, val):
+        if len(labels) and not (0 <= min(labels) and max(labels) < num_classes):
+            raise InputError(
+                f"{what}: labels are {min(labels)} to {max(labels)}, but there are {num_classes} "
+                "classes; number them from 0."
+            )
     weights = class_weights(train[1], num_classes, head.balance, head.class_weights)
     trainer = supervised_trainer(model, head)
     train, val = (

@@ -42,8 +42,9 @@ class PretrainSettings:
     batch_statistics: bool = True
 
     def __post_init__(self) -> None:
-        if self.windows_per_set < 1:
-            raise InputError(f"windows_per_set is {self.windows_per_set}; it must be at least 1.")
+        for name, least in (("windows_per_set", 1), ("epochs", 1), ("hidden", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}.")
 
 
 def multi_task_trainer(

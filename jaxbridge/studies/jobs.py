@@ -147,12 +147,11 @@ class Job(NamedTuple):
 
     def failure(self) -> dict[str, Any] | None:
         """Returns what `failed` wrote, with whose failure it is; None if it did not fail."""
-        with contextlib.suppress(FileNotFoundError):
-            return {
-                "variation": self.variation.name, **self.case._asdict(),
-                **read_json(self.failure_file),
-            }
-        return None
+        if not self.failure_file.exists():
+            return None
+        return {
+            "variation": self.variation.name, **self.case._asdict(), **read_json(self.failure_file),
+        }
 
     def result(self) -> Result:
         """Returns what a job that is done has found.

@@ -16,6 +16,7 @@ from jaxbridge.data.splits import SplitRule, split_subjects
 from jaxbridge.data.store import WindowStore
 from jaxbridge.metrics import evaluate
 from jaxbridge.report import table
+from jaxbridge.run_folder import read_arrays
 from jaxbridge.saved_head import SavedHead
 from jaxbridge.statistics.folds import FoldWindows, subject_folds
 from jaxbridge.statistics.intervals import intervals
@@ -79,7 +80,8 @@ class Reproduction:
             95 % intervals over subjects under `<score>_low` and `<score>_high`.
 
         Raises:
-            InputError: a split rule other than by subject; folds that are not possible.
+            InputError: a split rule other than by subject; folds that are not possible; a file of a
+                finished fold that is missing or damaged.
         """
         if self._rule(seed).rule != "subject":
             raise InputError("folds are of subjects: leave out --split, or give --split=subject.")
@@ -91,8 +93,7 @@ class Reproduction:
             _log.info("--- fold %d of %d", i + 1, count)
             folder = self.out / f"seed_{seed}" / f"fold_{i}" / "run"
             rows = self._transferred(FoldWindows(store, fold), seed, folder)
-            with np.load(folder / "report" / "predictions.npz") as arrays:
-                found = dict(arrays)
+            found = read_arrays(folder / "report" / "predictions.npz")
             tested = found["windows_test"]
             for method, name in METHODS.items():
                 predicted = np.eye(len(store.class_names))[found[f"{name}_test"]]

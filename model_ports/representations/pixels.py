@@ -40,7 +40,7 @@ def area_means(values: jax.Array, size: int) -> jax.Array:
     def add(k: int, total: jax.Array) -> jax.Array:
         return total + share[:, k, None] * values[:, at[:, k]]
 
-    start = jnp.zeros((len(values), size, size), values.dtype)
+    start = jnp.zeros((values.shape[0], size, size), values.dtype)
     return jax.lax.fori_loop(0, at.shape[1], add, start)
 
 

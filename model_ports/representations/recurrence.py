@@ -32,5 +32,5 @@ class Recurrence(Colored):
             row = sum(parts[:, b] * jnp.abs(here - near[b][:, None]) for b in range(taps))
             return total + parts[::-1, a, None] * row
 
-        start = jnp.zeros((len(signal), self.size, self.size), jnp.float32)
+        start = jnp.zeros((signal.shape[0], self.size, self.size), jnp.float32)
         return colored(jax.lax.fori_loop(0, taps, add, start), self.color_map)

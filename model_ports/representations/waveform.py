@@ -52,7 +52,7 @@ class Waveform(Representation):
             inside = jnp.minimum(bottom[:, i], row + 1) - jnp.maximum(top[:, i], row)
             return total + jnp.maximum(inside, 0)
 
-        start = jnp.zeros((len(signal), self.size, self.size), jnp.float32)
+        start = jnp.zeros((signal.shape[0], self.size, self.size), jnp.float32)
         covered = jax.lax.fori_loop(0, _COLUMNS, add, start, unroll=_COLUMNS // 2) / _COLUMNS
         ground, line = (jnp.asarray(c, jnp.float32)[:, None, None] for c in (_GROUND, _LINE))
         return ground + covered[:, None] * (line - ground)

@@ -1,3 +1,7 @@
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -9,6 +13,31 @@ from model_ports.errors import InputError
 
 def _bridge(seed: int, rank: int = 2) -> PrototypeBridge:
     return PrototypeBridge(4, 3, 5, rank=rank, num_prototypes=2, rngs=nnx.Rngs(seed))
+
+
+_FULL = """
+import resource, sys
+from jaxbridge.checkpoint import save_module
+from model_ports.errors import InputError
+from tests.jaxbridge.test_checkpoint import _bridge
+bridge = _bridge(0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    save_module(sys.argv[1], bridge)
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path / "c")], capture_output=True, text=True,
+        cwd=pathlib.Path(__file__).parents[2], check=False,
+    )
+    assert ended.returncode == 2, ended.stderr[-2000:]
+    assert f"the checkpoint at {tmp_path / 'c'} cannot be written (" in ended.stdout
+    assert "Make space" in ended.stdout
 
 
 def test_round_trip(tmp_path):

@@ -17,7 +17,7 @@ from jaxbridge.pretrained import from_pretrained, pretrained_config
 from jaxbridge.report import run_page
 from jaxbridge.report.pictures import draw
 from jaxbridge.run_folder import read_curve
-from jaxbridge.training import pair_data
+from jaxbridge.training import fitting, pair_data
 from jaxbridge.training.fitting import Epoch
 from jaxbridge.training.metric_log import read_log
 from jaxbridge.training.target_cache import CacheSettings
@@ -124,6 +124,37 @@ def test_a_bridge_alone_comes_with_the_old_encoder_whose_norms_it_moved(tmp_path
     np.testing.assert_array_equal(model(signal), result.model(signal))
     with pytest.raises(InputError, match="trained with other weights of the old encoder"):
         from_pretrained(saved, old=old, new=new)
+
+
+@pytest.mark.parametrize(("broken", "until", "what"), [
+    ("save_module", "bridge", "the bridge"), ("fit_head", "report", "on shuffled pairs"),
+])
+def test_what_fails_behind_the_last_epoch_costs_no_training(tmp_path, monkeypatch, broken, until, what):
+    """A full disk when the bridge is written, a kill while the oracle is fitted."""
+    def failing(*_, **__):
+        raise KeyboardInterrupt
+
+    count = 64
+    rng, splits = np.random.default_rng(0), np.resize(["train", "val", "pair", "test"], count)
+    arrays = {name: rng.standard_normal((count, 4, 3)) for name in ("eeg", "ecg")}
+    windows = ArrayWindows(arrays, np.arange(count) // 4 % 2, splits, ("a", "b"))
+    settings = TransferSettings(
+        "eeg", "ecg", position=(1, 1), head=HeadSettings(epochs=1), checkpoint_every=1,
+        bridge=BridgeSettings(rank=2, num_prototypes=2, epochs=1, batch_size=8),
+    )
+    given = windows, Toy(rngs=nnx.Rngs(0)), Toy(rngs=nnx.Rngs(1)), settings
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, broken, failing)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(*given, out=tmp_path / "run", until=until)
+    one_epoch = fitting._Run.one_epoch
+
+    def watched(run, preemption):
+        assert run.what != f"training {what}", "trained again"
+        one_epoch(run, preemption)
+
+    monkeypatch.setattr(fitting._Run, "one_epoch", watched)
+    transfer(*given, out=tmp_path / "run", until=until)
 
 
 def test_the_teacher_is_judged_with_its_own_head(tmp_path, monkeypatch):

@@ -91,6 +91,9 @@ def test_an_encoder_of_pictures_draws_its_signals_as_in_the_training(tmp_path):
     )
     mp.save(drawn, tmp_path / "old")
     assert mp.weights_hash(mp.load(tmp_path / "old")) == mp.weights_hash(encoder)
+    faster = mp.load(tmp_path / "old", dtype="bfloat16")
+    faster = from_pretrained(tmp_path / "bridge", old=faster, new=new)
+    assert faster.old.config.dtype == faster.old.config.encoder.dtype == "bfloat16"
     again = from_pretrained(tmp_path / "bridge", old=tmp_path / "old", new=new)
     assert again.old.config == drawn.config
     np.testing.assert_array_equal(_logits(again), _logits(model))
@@ -111,6 +114,16 @@ def test_the_folder_is_small_and_says_what_it_is(saved):
     card = (path / "README.md").read_text()
     for told in (config["new"]["weights_hash"], "1,384 parameters", "0.750", '"window_s": 6'):
         assert told in card
+
+
+@pytest.mark.parametrize(("position", "place"), [
+    ((1, 2), "the input of old layer 2"), ((0, 3), "the head"),
+])
+def test_the_card_tells_where_the_bridge_writes(tmp_path, position, place):
+    """The old encoder has three layers: there is no layer 3."""
+    save_pretrained(bridged(position), tmp_path / "bridge", **_ABOUT)
+    card = (tmp_path / "bridge" / "README.md").read_text()
+    assert f"| position | output of new layer {position[0]} into {place} |" in card
 
 
 def test_the_heads_context_comes_back(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def test_a_full_disk_and_a_folder_of_others_are_told_as_such(tmp_path):
         assert f"{tmp_path / 'run'} cannot be written: {error.strerror}" in _stopped_by(tmp_path, error)
 
 
+def test_a_record_that_a_full_disk_cut_off_is_written_again(tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()  # as `open` does before nothing can be written
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "write_text", full)
+        with pytest.raises(InputError, match="cannot be written: No space left"):
+            RunFolder(tmp_path / "run", {"seed": 0}, ())
+    RunFolder(tmp_path / "run", {"seed": 0}, ())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds something else"):
+        RunFolder(tmp_path / "other", {"seed": 0}, ())
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 3}'])
 def test_a_damaged_record_is_refused(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
@@ -52,6 +70,12 @@ def test_a_damaged_record_is_refused(tmp_path, content):
 def test_damaged_files_are_named_with_the_remedy(tmp_path, read, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(InputError, match=f"{tmp_path / 'file'} is damaged; .*--rerun"):
+        read(tmp_path / "file")
+
+
+@pytest.mark.parametrize("read", [read_json, read_curve, read_arrays])
+def test_missing_files_of_a_finished_stage_are_named_with_the_remedy(tmp_path, read):
+    with pytest.raises(InputError, match=f"{tmp_path / 'file'} is missing; .*--rerun"):
         read(tmp_path / "file")
 
 

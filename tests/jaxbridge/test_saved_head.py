@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 import model_ports as mp
-from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, transfer
+from jaxbridge import BridgeSettings, HeadSettings, TransferSettings, teacher_stage, transfer
 from jaxbridge.data.memory import ArrayWindows
 from jaxbridge.head import TaskHead
 from jaxbridge.head_run import fit_task_head
@@ -22,6 +22,7 @@ from jaxbridge.training import fitting
 from model_ports.errors import InputError
 from model_ports.representations import drawn_signals
 from tests.jaxbridge import tiny
+from tests.jaxbridge.toy import Toy
 
 _FROZEN = HeadSettings(epochs=30, learning_rate=1e-2, hidden=3, class_weights=(1.0, 2.0))
 _UNFROZEN = HeadSettings(unfrozen=True, epochs=2, learning_rate=1e-3, batch_size=8)
@@ -173,6 +174,40 @@ def test_a_killed_fit_goes_on_where_it_was(tmp_path, monkeypatch):
     assert [line["epoch"] for line in epochs] == [1, 2, 3, 4, 5, 6]
     with pytest.raises(InputError, match="other settings"):
         fit_task_head(windows, old, "eeg", dataclasses.replace(settings, epochs=7), **fit)
+
+
+def test_a_kill_while_the_context_is_averaged_costs_no_training(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    old = Toy(rngs=nnx.Rngs(0))
+    signals = np.random.default_rng(0).standard_normal((24, 4, 3))
+    splits = np.resize(["train", "val"], 24)
+    windows = ArrayWindows({"eeg": signals}, np.arange(24) // 2 % 2, splits, ("a", "b"))
+    settings = HeadSettings(unfrozen=True, epochs=1, batch_size=4)
+    out = {"out": tmp_path / "run", "checkpoint_every": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(teacher_stage, "mean_context", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit_task_head(windows, old, "eeg", settings, **out)
+    monkeypatch.setattr(fitting._Run, "one_epoch", lambda *_: pytest.fail("trained again"))
+    found = fit_task_head(windows, old, "eeg", settings, **out)
+    gain = 1 + np.abs(signals[splits == "train"]).mean(axis=1)
+    kept = found.teacher.head.context["gain"][...]
+    np.testing.assert_allclose(kept, gain.mean(axis=0, keepdims=True), rtol=1e-5)
+    shutil.rmtree(found.folder)  # a finished run then tells of no head that is not there
+    with pytest.raises(InputError, match=f"{found.folder}/model.safetensors is missing; .*--rerun"):
+        fit_task_head(windows, old, "eeg", settings, **out)
+
+
+def test_a_split_that_lacks_a_class_is_refused_before_the_head_is_fitted(tmp_path):
+    """Its metrics would be refused after it, and the head not saved."""
+    labels, splits = np.arange(24) // 3 % 2, np.resize(["train", "val", "test"], 24)
+    labels[splits == "test"] = 0
+    windows = ArrayWindows({"eeg": np.ones((24, 4, 3))}, labels, splits, ("slow", "fast"))
+    with pytest.raises(InputError, match="Class 'fast' has no window in split 'test'"):
+        fit_task_head(windows, Toy(rngs=nnx.Rngs(0)), "eeg", _FROZEN, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_early_stopping_and_given_weights():

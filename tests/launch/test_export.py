@@ -1,5 +1,6 @@
 """The exported model runs without this package, and is judged as the bridge it came from."""
 
+import ast
 import csv
 import json
 import subprocess
@@ -10,17 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 
 import model_ports as mp
-from jaxbridge import metrics, save_pretrained
+from jaxbridge import BridgedModel, BridgeSettings, TaskHead, metrics, save_pretrained
 from jaxbridge.data.store import WindowBatch, WindowStore, write_store
 from jaxbridge.evaluation import evaluate_windows
 from jaxbridge.exporting import export_model, read_export
 from jaxbridge.pretrained import pretrained_config
+from jaxbridge.training.bridging import new_bridge
 from model_ports.errors import InputError
+from model_ports.representations import REPRESENTATIONS, drawn_signals
 from tests.jaxbridge import tiny
 from tests.jaxbridge.test_pretrained import bridged
+from tests.jaxbridge.toy import Toy
+from tests.jaxbridge.toy_pictures import ToyPictures
+from tests.launch.one_process import outputs
 from tests.launch.test_scripts import run
 
 _ALONE = """
@@ -114,6 +121,14 @@ def test_evaluate_works_from_either(made, tmp_path, which):
     assert f"balanced_accuracy  {want['balanced_accuracy']:.3f}" in done.stdout
 
 
+def test_a_class_called_true_keeps_its_counts_and_names_in_the_confusion_matrix():
+    body = "print(script.confusion_rows(('false', 'true'), [[3, 1], [0, 2]]))"
+    found, = outputs("evaluate", [["--store=x", "--out=x"]], body)
+    assert ast.literal_eval(found) == [
+        {"true class": "false", "false": 3, "true": 1}, {"true class": "true", "false": 0, "true": 2}
+    ]
+
+
 def test_windows_that_do_not_fit_the_model(made):
     windows = WindowStore.open(made.folder / "windows")
     config = pretrained_config(made.folder / "bridge")
@@ -150,6 +165,19 @@ def test_an_unknown_platform_is_refused(made):
         export_model(made.model, (2, 600))
 
 
+def test_an_encoder_that_needs_a_concrete_batch_size_is_refused():
+    class Asking(Toy):
+        def embed(self, signal):
+            return super().embed(2 * signal if signal.shape[0] > 4 else signal)
+
+    old, new = Toy(rngs=nnx.Rngs(0)), Asking(rngs=nnx.Rngs(1))
+    shapes = ((1, 4, 3), (1, 4, 3))
+    bridge = new_bridge(new, old, (1, 1), shapes, BridgeSettings(rank=2, num_prototypes=3), seed=0)
+    head = TaskHead(3, 2, rngs=nnx.Rngs(2), context={"gain": jnp.ones((1, 3))})
+    with pytest.raises(InputError, match="toy into toy cannot be exported .*'batch' > '4' is inconcl"):
+        export_model(BridgedModel(new, old, bridge, head, (1, 1)), (4, 3))
+
+
 @pytest.mark.parametrize("name", mp.available())
 def test_every_encoder_is_lowered_for_any_batch_size_and_platform(name, monkeypatch):
     """As in a process of one device, where batches are otherwise computed in groups."""
@@ -163,3 +191,15 @@ def test_every_encoder_is_lowered_for_any_batch_size_and_platform(name, monkeypa
 
     exported = export.export(jax.jit(final), platforms=("cpu", "cuda", "tpu"))(leaves, signal)
     assert str(exported.out_avals[0].shape[0]) == "batch"
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_every_picture_of_a_signal_is_lowered_for_any_batch_size_and_platform(name):
+    """Encoders of pictures that draw their signals are exported with what draws."""
+    draw = drawn_signals(ToyPictures(rngs=nnx.Rngs(0)), name).config.drawn_as
+    (batch,) = export.symbolic_shape("batch")
+    signal = jax.ShapeDtypeStruct((batch, 300), jnp.float32)
+    exported = export.export(jax.jit(draw), platforms=("cpu", "cuda", "tpu"))(signal)
+    for count in (1, 3):
+        given = np.random.default_rng(count).standard_normal((count, 300)).astype(np.float32)
+        np.testing.assert_allclose(exported.call(given), jax.jit(draw)(given), atol=1e-6)

@@ -86,3 +86,12 @@ def test_wrong_shapes_are_refused():
             ToyPictures(rngs=nnx.Rngs(0)), ("waveform",), (x[:, 0, 0], labels), (x, labels), 3,
             FusionSettings(head=HEAD), seed=0,
         )
+
+
+def test_validation_of_another_shape_and_labels_that_are_no_class_are_refused():
+    (x, labels), settings = noisy(0), FusionSettings(head=HEAD)
+    with pytest.raises(mp.InputError, match=r"validate with have shape \(2, 2, 4\), .* \(2, 3, 4\)"):
+        fit_fusion((x, labels), (x[:, :, 1:], labels), 3, settings, seed=0)
+    for train, val in ((labels + 1, labels), (labels, labels + 1), (labels, labels - 1)):
+        with pytest.raises(mp.InputError, match="labels are -?[01] to [123], but there are 3 classes"):
+            fit_fusion((x, train), (x, val), 3, settings, seed=0)

@@ -146,6 +146,13 @@ def test_frozen_parts_keep_every_bit():
         pretrain(encoder, sets(), dataclasses.replace(settings, frozen=("blocks.7",)), seed=0)
 
 
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"hidden": -1}, {"windows_per_set": 0}])
+def test_settings_that_are_none_are_refused_when_they_are_made(wrong):
+    (name, value), = wrong.items()
+    with pytest.raises(mp.InputError, match=f"{name} is {value}; it must be at least"):
+        PretrainSettings(**wrong)
+
+
 def test_eight_devices_equal_one():
     train = MixedSets(sets((4, 3)), "train", balance=True)
     order, found = train.order(36, 0, 0), []
