@@ -12,8 +12,9 @@ from jaxbridge.data.recordings.contents import Contents, Interval, Lead, Start, 
 from jaxbridge.data.recordings.options import FileOptions
 from model_ports.errors import InputError
 
-# MNE brings what it takes for a voltage to volts and leaves every other unit alone.
-_PER_VOLT = {"uV": 1e6, "mV": 1e3}
+# MNE brings what it takes for a voltage to volts, by these very spellings, and leaves all else alone:
+# also "uv", which `plain_unit` takes for microvolts too.
+_PER_VOLT = {"uV": 1e6, "\u00b5V": 1e6, "\u03bcV": 1e6, "\x83\xcaV": 1e6, "mV": 1e3}
 
 
 def open_edf(path: Path, options: FileOptions) -> Contents:
@@ -90,7 +91,7 @@ def _load(
         except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
             raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
         for i, row in zip(group, values, strict=True):
-            result[i] = row * _PER_VOLT.get(leads[i].unit, 1.0)
+            result[i] = row * _PER_VOLT.get(header.dimensions[i], 1.0)
     return [result[i] for i in indices]
 
 

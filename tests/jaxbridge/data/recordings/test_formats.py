@@ -58,6 +58,16 @@ def test_edf_with_leads_of_three_rates_and_a_unit_that_is_no_voltage(tmp_path):
         np.testing.assert_allclose(values, signals[name], atol=0.51 * 100 / 32767)
 
 
+@pytest.mark.parametrize("unit", ["uV", "uv", "microV", "\u00b5V"])
+def test_edf_microvolts_in_every_spelling(tmp_path, unit):
+    path = tmp_path / "eeg.edf"
+    eeg = np.random.default_rng(0).uniform(-90, 90, 400)
+    write_edf(path, {"EEG F3": eeg}, sampling_rate_hz=100, unit=unit, physical_max=100)
+    contents = open_file(path)
+    assert contents.leads[0].unit == "uV"
+    np.testing.assert_allclose(contents.load([0])[0], eeg, atol=0.51 * 100 / 32767)
+
+
 def test_inverted_edf_signal_keeps_its_physical_values(tmp_path):
     path = tmp_path / "up.edf"
     ecg = np.random.default_rng(0).uniform(-900, 900, 400)
