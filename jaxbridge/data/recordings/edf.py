@@ -34,10 +34,7 @@ def open_edf(path: Path, options: FileOptions) -> Contents:
     return Contents(
         path, leads, lambda indices: _load(path, header, leads, indices),
         None if date is None else Start(date.timestamp(), "date"),
-        tuple(
-            Interval(float(note["onset"]), float(note["duration"]), str(note["description"]))
-            for note in raw.annotations
-        ),
+        _intervals(raw.annotations),
     )
 
 
@@ -50,7 +47,7 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
     if not path.is_file():
         raise InputError(f"{path} does not exist. Check the path.")
     try:
-        found = mne.read_annotations(path)
+        found = mne.read_annotations(path, encoding="latin1")
         date = _start_in_header(path)
     except (ValueError, OSError, RuntimeError, IndexError) as error:
         raise InputError(
@@ -58,17 +55,31 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
         ) from error
     if not len(found):
         raise InputError(f"{path} holds no annotations. Give the EDF+ file that has them.")
-    intervals = tuple(
-        Interval(float(note["onset"]), float(note["duration"]), str(note["description"]))
-        for note in found
+    return _intervals(found), date
+
+
+def _intervals(notes: mne.Annotations) -> tuple[Interval, ...]:
+    """Annotations that were read as Latin-1, which takes every byte."""
+    return tuple(
+        Interval(float(note["onset"]), float(note["duration"]), _text(str(note["description"])))
+        for note in notes
     )
-    return intervals, date
+
+
+def _text(label: str) -> str:
+    """UTF-8, as EDF+ wants it, where it is; else the Latin-1 of many a device."""
+    try:
+        return label.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return label
 
 
 def _raw(path: Path, labels: list[str]) -> mne.io.BaseRaw:
     reader = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     try:
-        return reader(path, include=labels, stim_channel=None, preload=False, verbose="ERROR")
+        return reader(
+            path, include=labels, stim_channel=None, preload=False, encoding="latin1", verbose="ERROR"
+        )
     except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
         raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.recordings.contents import Interval
 from jaxbridge.data.recordings.description import Labels, parse
+from jaxbridge.data.recordings.edf import read_annotations
 from jaxbridge.data.recordings.labels import window_classes
+from jaxbridge.data.recordings.opening import open_file
 from model_ports.errors import InputError
 from tests.jaxbridge.data.recordings.edf_annotations import write_hypnogram
 from tests.jaxbridge.data.recordings.small_files import describe, leads, write
@@ -155,6 +157,15 @@ def test_annotations_in_the_file_itself(tmp_path):
     write_hypnogram(tmp_path / "P01.edf", [(0, 0, "r"), (20, 0, "1")], signals=leads())
     with pytest.raises(InputError, match=r"have no duration. State labels\.duration_s"):
         never.windows("P01")
+
+
+@pytest.mark.parametrize("signals", [leads(), None])
+def test_annotation_text_in_utf8_and_latin1(tmp_path, signals):
+    path = tmp_path / "P01.edf"
+    write_hypnogram(path, [(0, 5, "W\u00e4rme"), (5.25, 5, "Kaelte")], signals=signals)
+    path.write_bytes(path.read_bytes().replace(b"Kaelte", b"K\xe4lte "))  # as many a device has it
+    found = read_annotations(path)[0] if signals is None else open_file(path).annotations
+    assert found == (Interval(0, 5, "W\u00e4rme"), Interval(5.25, 5, "K\u00e4lte "))
 
 
 def test_annotations_of_a_record(tmp_path):
