@@ -1,6 +1,7 @@
 """EDF, EDF+, BDF and BDF+: signals and annotations, read by MNE."""
 
 import datetime
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,12 +43,16 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
     """The annotations of an EDF+ file that may hold no signal (a hypnogram), and its start.
 
     Raises:
-        InputError: no such file; no annotations in it.
+        InputError: no such file; cut off; no annotations in it.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist. Check the path.")
     try:
-        found = mne.read_annotations(path, encoding="latin1")
+        with tempfile.TemporaryDirectory() as folder:
+            # MNE looks through all bytes, those of signals too, of a file with this very ending.
+            notes = Path(folder) / "notes.edf"
+            notes.write_bytes(_annotation_bytes(path))
+            found = mne.read_annotations(notes, encoding="latin1")
         date = _start_in_header(path)
     except (ValueError, OSError, RuntimeError, IndexError) as error:
         raise InputError(
@@ -56,6 +61,26 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
     if not len(found):
         raise InputError(f"{path} holds no annotations. Give the EDF+ file that has them.")
     return _intervals(found), date
+
+
+def _annotation_bytes(path: Path) -> bytes:
+    """What annotation signals hold, record by record; raises `ValueError` for a damaged file."""
+    main, fields, count = _fields(path)
+    at, size = 216 * count, 3 if path.suffix.lower() == ".bdf" else 2
+    widths = [size * int(fields[at + 8 * i : at + 8 * (i + 1)]) for i in range(count)]
+    if min(widths, default=0) < 1:
+        raise ValueError("impossible header")
+    promised, begin = int(main[236:244]), 256 * (count + 1)
+    held = (path.stat().st_size - begin) // sum(widths)
+    if held < max(promised, 1):
+        raise ValueError(f"cut off, its header promises {promised} records, {max(held, 0)} are there")
+    records = np.memmap(path, np.uint8, "r", begin, (held, sum(widths)))
+    ends = np.cumsum(widths)
+    found = [
+        records[:, ends[i] - widths[i] : ends[i]] for i in range(count)
+        if fields[16 * i : 16 * (i + 1)].strip().endswith(b"Annotations")
+    ]
+    return np.concatenate(found, axis=1).tobytes() if found else b""
 
 
 def _intervals(notes: mne.Annotations) -> tuple[Interval, ...]:

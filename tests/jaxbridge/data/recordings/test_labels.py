@@ -168,6 +168,21 @@ def test_annotation_text_in_utf8_and_latin1(tmp_path, signals):
     assert found == (Interval(0, 5, "W\u00e4rme"), Interval(5.25, 5, "K\u00e4lte "))
 
 
+def test_hypnogram_beside_signals_whose_bytes_look_like_annotations(tmp_path):
+    path = tmp_path / "P01-h.EDF"  # as some devices name their files
+    stages = [(0.25, 30, "W"), (30.25, 30, "N1")]
+    signals = leads()
+    write_hypnogram(path, stages, signals=signals)
+    content = path.read_bytes()
+    path.write_bytes(content[:1024] + b"+7\x15009\x14REM\x14\0" + content[1036:])
+    assert read_annotations(path)[0] == tuple(Interval(*stage) for stage in stages)
+    write_hypnogram(path, stages)
+    assert read_annotations(path)[0] == tuple(Interval(*stage) for stage in stages)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"P01-h\.EDF cannot be read as EDF.*: cut off, its header"):
+        read_annotations(path)
+
+
 def test_annotations_of_a_record(tmp_path):
     import wfdb
 
