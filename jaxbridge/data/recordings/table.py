@@ -75,17 +75,25 @@ def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str
     separator = next((mark for mark in "\t;," if mark in first), r"\s+")
     cells = next(csv.reader([first], delimiter=separator)) if separator in "\t;," else first.split()
     header = not all(_is_number(cell) for cell in cells)
+    shared = {
+        "sep": separator, "comment": "#", "encoding": "utf-8-sig", "skipinitialspace": True,
+    }
     try:
         table = pd.read_csv(
-            path, sep=separator, skiprows=skipped, header=0 if header else None, comment="#",
-            encoding="utf-8-sig", skipinitialspace=True, low_memory=False,
+            path, skiprows=skipped, header=0 if header else None, low_memory=False, **shared
         )
+        width = table.shape[1]
+        if header and len(table):
+            row = pd.read_csv(path, skiprows=skipped + 1, header=None, nrows=1, **shared)
+            width = row.shape[1]
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is no readable table: {reason}. Check the file.") from error
     if table.empty:
         raise InputError(f"{path} holds no rows. Leave the file out.")
-    if not header:
+    if header:
+        table = _under_header(path, table, width)
+    else:
         names = options.lead_names or _names(comments.get("labels"), table.shape[1])
         if len(names) != table.shape[1]:
             raise InputError(
@@ -94,6 +102,34 @@ def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str
         table.columns = names
     table.columns = [str(name).strip() for name in table.columns]
     return table, comments
+
+
+def _under_header(path: Path, table: pd.DataFrame, num_cells: int) -> pd.DataFrame:
+    """Every column under its name.
+
+    pandas takes the first cells of rows that are longer than the header for an index, which moves all
+    others to the left; a separator at the end of each row is enough for that.
+
+    Args:
+        path: for messages.
+        table: as read.
+        num_cells: of a row.
+
+    Raises:
+        InputError: the cells without a name are not empty.
+    """
+    names = list(table.columns)
+    surplus = num_cells - len(names)
+    if surplus <= 0:
+        return table
+    if not table[names[-surplus:]].isna().all(axis=None):
+        raise InputError(
+            f"{path} has {len(names)} names in its header and {num_cells} cells in its rows. Correct "
+            "the header."
+        )
+    moved = table.reset_index().iloc[:, : len(names)]
+    moved.columns = names
+    return moved
 
 
 def _names(labels: str | None, count: int) -> list[str]:

@@ -91,6 +91,19 @@ def test_table_without_header_and_with_missing_cells(tmp_path):
         open_file(path, FileOptions(lead_names=("a",)))
 
 
+def test_table_whose_rows_end_in_a_separator(tmp_path):
+    path = tmp_path / "raw.csv"
+    path.write_text("ECG,BVP\n" + "".join(f"{i},{10 * i},\n" for i in range(5)))
+    contents = open_file(path)
+    assert contents.names == ("ECG", "BVP")
+    np.testing.assert_array_equal(contents.load([0, 1]), [np.arange(5), 10 * np.arange(5)])
+    path.write_text("ECG,BVP\n1,2,3\n4,5,6\n")
+    with pytest.raises(InputError, match=r"raw\.csv has 2 names in its header and 3 cells in its rows"):
+        open_file(path)
+    path.write_text("ECG,BVP\n1,,\n4,,\n")
+    np.testing.assert_array_equal(open_file(path).load([0, 1]), [[1, 4], [np.nan, np.nan]])
+
+
 def test_time_column_with_missing_rows_makes_gaps(tmp_path):
     signals = leads()
     keep = np.r_[0:2000, 2003:8000]  # three rows lost at 10 s
