@@ -125,13 +125,14 @@ def _from_column(
 
 
 def _from_table(path: Path, options: FileOptions, files: Files) -> tuple[Interval, ...]:
-    table, _ = read_table(path, options)
+    names = {**files.fields, "recording": files.name}
+    table, _ = read_table(path, options, as_text=names)  # 001 is no 1
     onset, duration = (
         pd.to_numeric(column(path, table, name), errors="coerce") for name in ("onset", "duration")
     )
     label = column(path, table, "label")
     keep = np.ones(len(table), bool)
-    for field, value in {**files.fields, "recording": files.name}.items():
+    for field, value in names.items():
         if field in table.columns:
             keep &= table[field].astype(str).str.strip().to_numpy() == value
     bad = np.flatnonzero(keep & (onset.isna() | ~(duration >= 0) | label.isna()).to_numpy())

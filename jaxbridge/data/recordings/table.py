@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,19 @@ def open_table(path: Path, options: FileOptions) -> Contents:
     return Contents(path, tuple(leads), load, start, times_s=times, remarks=remarks)
 
 
-def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The whole table with text for column names, and its comment lines 'key := value'."""
+def read_table(
+    path: Path, options: FileOptions, as_text: Collection[str] = ()
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The whole table with text for column names, and its comment lines 'key := value'.
+
+    Args:
+        path: the file.
+        options: `lead_names`.
+        as_text: columns of names, which are left as they are written; perhaps not there.
+
+    Raises:
+        InputError: see `open_table`.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             comments, skipped, first = {}, 0, ""
@@ -80,7 +92,8 @@ def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str
     }
     try:
         table = pd.read_csv(
-            path, skiprows=skipped, header=0 if header else None, low_memory=False, **shared
+            path, skiprows=skipped, header=0 if header else None, low_memory=False,
+            dtype=dict.fromkeys(as_text, str), **shared,
         )
         width = table.shape[1]
         if header and len(table):

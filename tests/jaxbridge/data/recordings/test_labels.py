@@ -110,6 +110,18 @@ def test_table_of_intervals_for_many_recordings(tmp_path):
         data.windows("P01")
 
 
+@pytest.mark.parametrize("name", ["001", "1E2", "12"])
+def test_table_of_intervals_of_subjects_whose_names_are_numbers(tmp_path, name):
+    data = study(tmp_path, "npz", "from: intervals, file: marks", 'marks: "marks.csv"')
+    (tmp_path / "P01.npz").rename(tmp_path / f"{name}.npz")
+    # An empty cell makes numbers of a column decimal ones.
+    (tmp_path / "marks.csv").write_text(
+        f"onset, duration, label, subject\n0,20,r,{name}\n20,20,1, {name}\n0,40,1,2\n0,40,1,\n")
+    batch = data.windows(name)
+    np.testing.assert_array_equal(batch.start_s, [0, 5, 10, 20, 25, 30])
+    assert batch.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_array_with_a_label_per_sample(tmp_path):
     states = np.repeat([1.0, 7.0], 4000)
     data = study(tmp_path, "npz", "from: column, column: state, ignore: ['7']")
