@@ -159,7 +159,10 @@ def _text(value) -> str:
 
 
 def _ignored(label: str, rule: Labels) -> bool:
-    return label not in rule.map and any(fnmatch.fnmatchcase(label, p) for p in rule.ignore)
+    if label in rule.map:
+        return False
+    # By its own name first: as a pattern, "[note]" is one of four letters.
+    return label in rule.ignore or any(fnmatch.fnmatchcase(label, p) for p in rule.ignore)
 
 
 def _listed(intervals: Iterable[Interval]) -> str:

@@ -122,6 +122,11 @@ def test_table_of_intervals_of_subjects_whose_names_are_numbers(tmp_path, name):
     assert batch.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_bracketed_label_is_ignored_by_its_own_name():
+    stages = [(0, 20, "W"), (20, 10, "[note]"), (30, 5, "A1"), (35, 5, "A3")]
+    assert classes(stages, [0, 20], rule(ignore=("[note]", "A[1-3]"))) == [0, -1]
+
+
 def test_array_with_a_label_per_sample(tmp_path):
     states = np.repeat([1.0, 7.0], 4000)
     data = study(tmp_path, "npz", "from: column, column: state, ignore: ['7']")
