@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 
@@ -36,6 +37,21 @@ def test_rate_and_unit_of_the_file_are_known_without_a_description(tmp_path, kin
     assert [lead.sampling_rate_hz for lead in contents.leads] == [RATE, RATE]
     assert [lead.unit for lead in contents.leads] == ["mV", "NU"]
     assert [lead.num_samples for lead in contents.leads] == [8000, 8000]
+
+
+@pytest.mark.parametrize(("rate", "message"), [
+    ("200 Hz", r"P01\.h5 does not state the sampling rate of lead 'signals/II'. State .*rate_hz"),
+    (np.array([]), r"P01\.h5 does not state the sampling rate of lead 'signals/II'"),
+    (0.0, r"P01\.h5: lead 'signals/II': sampling rate 0\.0 Hz\. State the true rate"),
+    (np.nan, r"P01\.h5: lead 'signals/II': sampling rate nan Hz\. State the true rate"),
+    (-200.0, r"P01\.h5: lead 'signals/II': sampling rate -200\.0 Hz\. State the true rate"),
+])
+def test_rate_of_the_file_that_is_no_rate(tmp_path, rate, message):
+    with h5py.File(write(tmp_path, "hdf5", leads()), "a") as file:
+        for name in ("II", "PLETH"):
+            file[f"signals/{name}"].attrs["sampling_rate"] = rate
+    with pytest.raises(InputError, match=message):
+        Recordings.from_yaml(describe(tmp_path / "study.yaml", "hdf5")).windows("P01")
 
 
 def test_pickled_objects_are_not_loaded(tmp_path):
