@@ -54,6 +54,16 @@ def test_rate_of_the_file_that_is_no_rate(tmp_path, rate, message):
         Recordings.from_yaml(describe(tmp_path / "study.yaml", "hdf5")).windows("P01")
 
 
+def test_record_whose_header_does_not_tell_its_length(tmp_path):
+    header = write(tmp_path, "wfdb", leads())
+    whole = Recordings.from_yaml(describe(tmp_path / "study.yaml", "wfdb")).windows("P01")
+    header.write_text(header.read_text().replace("P01 2 200 8000", "P01 2 200"))
+    contents = open_file(header)
+    assert [lead.num_samples for lead in contents.leads] == [8000, 8000]
+    batch = Recordings.from_yaml(tmp_path / "study.yaml").windows("P01")
+    np.testing.assert_array_equal(batch.arrays["ecg"], whole.arrays["ecg"])
+
+
 def test_pickled_objects_are_not_loaded(tmp_path):
     contents = open_file(write(tmp_path, "npz", leads()), FileOptions(rate_from="fs"))
     assert contents.names == ("II", "PLETH")
