@@ -188,6 +188,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
+    ahead_s = None
     if unit == "date":
         try:
             dates = pd.to_datetime(cells, utc=True, format="ISO8601")
@@ -201,7 +202,10 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
         first = dates.iloc[0]
         seconds = ((dates - first) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
         begin = (first - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-        clock = "date"
+        clock, zone = "date", pd.Timestamp(cells.iloc[0]).tzinfo
+        if zone is not None:  # 22:00+02:00 is 22:00 of local time, as other files state it
+            ahead_s = pd.Timestamp(cells.iloc[0]).utcoffset().total_seconds()
+            begin += ahead_s
     else:
         numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
         begin, clock = numbers[0] * TIME_UNITS[unit], "column"
@@ -219,4 +223,4 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
             f"{back[0] + 1} of the data ({cells.iloc[back[0]]} to {cells.iloc[back[0] + 1]}). Sort the "
             "rows, remove repeated ones, or choose a finer time column."
         )
-    return seconds, Start(float(begin), clock)
+    return seconds, Start(float(begin), clock, ahead_s)
