@@ -1,6 +1,7 @@
 """EDF, EDF+, BDF and BDF+: signals and annotations, read by MNE."""
 
 import datetime
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from model_ports.errors import InputError
 # MNE brings what it takes for a voltage to volts, by these very spellings, and leaves all else alone:
 # also "uv", which `plain_unit` takes for microvolts too.
 _PER_VOLT = {"uV": 1e6, "\u00b5V": 1e6, "\u03bcV": 1e6, "\x83\xcaV": 1e6, "mV": 1e3}
+
+# The annotation that every EDF+ file begins with: when, and no text.
+_FIRST_ONSET = re.compile(rb"\+(\d+\.?\d*)\x14\x14")
 
 
 def open_edf(path: Path, options: FileOptions) -> Contents:
@@ -34,7 +38,7 @@ def open_edf(path: Path, options: FileOptions) -> Contents:
     )
     return Contents(
         path, leads, lambda indices: _load(path, header, leads, indices),
-        None if date is None else Start(date.timestamp(), "date"),
+        None if date is None else Start(date.timestamp() + _first_record_s(path), "date"),
         _intervals(raw.annotations),
     )
 
@@ -63,8 +67,22 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
     return _intervals(found), date
 
 
-def _annotation_bytes(path: Path) -> bytes:
-    """What annotation signals hold, record by record; raises `ValueError` for a damaged file."""
+def _first_record_s(path: Path) -> float:
+    """How long after the start in its header an EDF+ file begins: the header has whole seconds only."""
+    try:
+        onset = _FIRST_ONSET.match(_annotation_bytes(path, records=1))
+    except ValueError:
+        return 0.0
+    return float(onset[1]) if onset else 0.0
+
+
+def _annotation_bytes(path: Path, records: int | None = None) -> bytes:
+    """What annotation signals hold, record by record; raises `ValueError` for a damaged file.
+
+    Args:
+        path: of the file.
+        records: to read, from the first; all if None.
+    """
     main, fields, count = _fields(path)
     at, size = 216 * count, 3 if path.suffix.lower() == ".bdf" else 2
     widths = [size * int(fields[at + 8 * i : at + 8 * (i + 1)]) for i in range(count)]
@@ -74,10 +92,10 @@ def _annotation_bytes(path: Path) -> bytes:
     held = (path.stat().st_size - begin) // sum(widths)
     if held < max(promised, 1):
         raise ValueError(f"cut off, its header promises {promised} records, {max(held, 0)} are there")
-    records = np.memmap(path, np.uint8, "r", begin, (held, sum(widths)))
+    content = np.memmap(path, np.uint8, "r", begin, (min(held, records or held), sum(widths)))
     ends = np.cumsum(widths)
     found = [
-        records[:, ends[i] - widths[i] : ends[i]] for i in range(count)
+        content[:, ends[i] - widths[i] : ends[i]] for i in range(count)
         if fields[16 * i : 16 * (i + 1)].strip().endswith(b"Annotations")
     ]
     return np.concatenate(found, axis=1).tobytes() if found else b""
@@ -162,7 +180,7 @@ def _inverted(path: Path) -> list[bool]:
 
 
 def _start_in_header(path: Path) -> Start | None:
-    """The start date of a file without signals, which MNE does not open."""
+    """The start of a file without signals, which MNE does not open."""
     text = _fields(path)[0][168:184].decode("latin-1")
     try:
         century = 1900 if int(text[6:8]) >= 85 else 2000  # as the EDF+ specification has it
@@ -171,4 +189,4 @@ def _start_in_header(path: Path) -> Start | None:
         )
     except ValueError:
         return None
-    return Start(date.replace(tzinfo=datetime.UTC).timestamp(), "date")
+    return Start(date.replace(tzinfo=datetime.UTC).timestamp() + _first_record_s(path), "date")

@@ -164,6 +164,20 @@ def test_hypnogram_that_starts_before_the_recording(tmp_path):
     assert batch.labels.tolist() == [0, 0, 1, 1, 1, 1]
 
 
+def test_edf_that_begins_within_a_second(tmp_path):
+    """The header of EDF+ has whole seconds; the rest is the onset of its first record."""
+    data = study(tmp_path, "edf", "from: hypnogram, file: stages", 'stages: "{subject}-h.edf"')
+    stages = [(0.75, 20, "r"), (20.75, 100, "1")]
+    write_hypnogram(tmp_path / "P01.edf", [(0.75, 1, "x")], signals=leads(), begins="0.75")
+    write_hypnogram(tmp_path / "P01-h.edf", stages, begins="0.25")
+    recording = open_file(tmp_path / "P01.edf")
+    assert recording.start.seconds % 60 == 0.75
+    assert recording.annotations == (Interval(0, 1, "x"),)
+    batch = data.windows("P01")
+    np.testing.assert_array_equal(batch.start_s, [0, 5, 10, 20, 25, 30])
+    assert batch.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_annotations_in_the_file_itself(tmp_path):
     data = study(tmp_path, "edf", "from: annotations, duration_s: next, ignore: ['Record*']")
     write_hypnogram(tmp_path / "P01.edf", [(0, 0, "r"), (20, 0, "1")], signals=leads())
