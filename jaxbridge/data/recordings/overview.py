@@ -119,6 +119,7 @@ def skeleton(files: Sequence[tuple[Contents, FileOptions]]) -> str:
         stem = contents.path.stem
         rest = stem[len(prefix):] if prefix else ""
         group = re.sub(r"\W+", "_", rest.strip("_-. ")) or contents.path.suffix[1:]
+        group = f"file_{group}" if group[0].isdigit() else group  # YAML has numbers of its own
         groups[f"{group}{i}" if group in groups else group] = (
             f"{{subject}}{names[i][len(prefix):]}" if prefix else "{subject}" + contents.path.suffix,
             contents, options,
@@ -136,8 +137,9 @@ def skeleton(files: Sequence[tuple[Contents, FileOptions]]) -> str:
         chosen, other = ("start_time", "sample_zero")[:: 1 if timed else -1]
         lines.append(f"align: {chosen}  # or {other}")
     lines.append("modalities:")
+    taken: set[str] = set()
     for group, (_, contents, _) in groups.items():
-        lines += _modalities(group, contents, several=len(groups) > 1)
+        lines += _modalities(group, contents, taken, several=len(groups) > 1)
     lines += [
         "windows: {window_s: 10, step_s: 10}",
         "gaps: {interpolate_up_to_s: 0.0, longer: refuse}  # or drop: windows that touch them",
@@ -172,7 +174,8 @@ def _file(pattern: str, options: FileOptions) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def _modalities(group: str, contents: Contents, *, several: bool) -> list[str]:
+def _modalities(group: str, contents: Contents, taken: set[str], *, several: bool) -> list[str]:
+    """Lines for the modalities of one file; their names differ from those `taken`, and join them."""
     by_kind: dict[tuple[str, float | None], list] = {}
     for lead in contents.leads:
         if encoders_for(lead.name, lead.sampling_rate_hz):
@@ -188,7 +191,9 @@ def _modalities(group: str, contents: Contents, *, several: bool) -> list[str]:
             if len(leads) > 1:
                 chosen += f"  # also: {', '.join(lead.name for lead in leads[1:])}"
         name = kind.lower()
-        name = name if not any(line == f"  {name}:" for line in lines) else f"{name}_{rate:g}hz"
+        for more in (group, "unknown_rate" if rate is None else f"{rate:g}hz"):
+            name = f"{name}_{more}" if name in taken else name
+        taken.add(name)
         lines += [f"  {name}:", *([f"    file: {group}"] if several else []), f"    leads: {chosen}"]
         others = f"  # or {', '.join(encoders[1:])}" if len(encoders) > 1 else ""
         lines.append(f"    encoder: {encoders[0]}{others}")
