@@ -123,6 +123,14 @@ def test_patterns_that_do_not_tell_files_apart_or_match_none(tmp_path):
         found(tmp_path / "none")
 
 
+def test_field_that_is_no_name(tmp_path):
+    (tmp_path / "P01_eeg.edf").touch()
+    text = GOOD.replace("{subject}/{night}.edf", "{subject}_{2nd}.edf")
+    message = r"files\.eeg: \{2nd\} in '\{subject\}_\{2nd\}\.edf' is no field name: begin it"
+    with pytest.raises(InputError, match=message):
+        find_recordings(parse(yaml.safe_load(text), "x.yaml"), tmp_path)
+
+
 def test_subject_by_regular_expression_and_folders_of_any_depth(tmp_path):
     touch(tmp_path, "x/y/S1n1.edf", "x/y/S1n1.csv", "S2n1.edf", "S2n1.csv")
     files = {"eeg": "**/{name}.edf", "ppg": "**/{name}.csv"}
