@@ -12,6 +12,7 @@ from jaxbridge.data.recordings.contents import Contents, Lead, Start
 from jaxbridge.data.recordings.options import FileOptions
 from model_ports.errors import InputError
 
+_NOT_UTF8 = "{} is no text in UTF-8 ({}). Save it so, as spreadsheets offer, if it is a table."
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 # "# Sampling Rate (Hz):= 1000.00" and "# Labels:= ECG" of BioSPPy's and OpenSignals' text files.
 _COMMENT = re.compile(r"^#\s*([^:]+?)\s*:=\s*(.*?)\s*$")
@@ -80,7 +81,9 @@ def read_table(
                     comments[match[1].lower()] = match[2]
     except FileNotFoundError:
         raise InputError(f"{path} does not exist. Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(_NOT_UTF8.format(path, error)) from error
+    except OSError as error:
         raise InputError(f"{path} cannot be read as text: {error}. Check the file.") from error
     if not first:
         raise InputError(f"{path} holds no rows. Leave the file out.")
@@ -99,6 +102,8 @@ def read_table(
         if header and len(table):
             row = pd.read_csv(path, skiprows=skipped + 1, header=None, nrows=1, **shared)
             width = row.shape[1]
+    except UnicodeDecodeError as error:
+        raise InputError(_NOT_UTF8.format(path, error)) from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is no readable table: {reason}. Check the file.") from error

@@ -71,6 +71,9 @@ def test_missing_file_and_broken_yaml(tmp_path):
     (tmp_path / "bad.yaml").write_text("name: [")
     with pytest.raises(InputError, match=r"bad\.yaml is no valid YAML"):
         read_description(tmp_path / "bad.yaml")
+    (tmp_path / "latin.yaml").write_bytes(GOOD.replace("a.u.", "\u00b5V").encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.yaml is not in UTF-8 \(.*\)\. Save it so"):
+        read_description(tmp_path / "latin.yaml")
     (tmp_path / "twice.yaml").write_text(GOOD.replace("  ppg:", "  eeg:"))
     with pytest.raises(InputError, match="key 'eeg' is there twice"):
         read_description(tmp_path / "twice.yaml")

@@ -117,6 +117,15 @@ def test_table_without_header_and_with_missing_cells(tmp_path):
         open_file(path, FileOptions(lead_names=("a",)))
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("text", ["EEG in \u00b5V\n1\n2\n", "EEG,note\n1,ok\n2,\u00e4\n"])
+def test_table_in_another_encoding(tmp_path, encoding, text):
+    path = tmp_path / "eeg.csv"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=r"eeg\.csv is no text in UTF-8 \(.*\)\. Save it so"):
+        open_file(path)
+
+
 def test_table_whose_rows_end_in_a_separator(tmp_path):
     path = tmp_path / "raw.csv"
     path.write_text("ECG,BVP\n" + "".join(f"{i},{10 * i},\n" for i in range(5)))
