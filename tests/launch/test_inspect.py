@@ -7,13 +7,16 @@ import subprocess
 import sys
 
 import h5py
+import numpy as np
 import pytest
 import yaml
 
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.recordings.opening import open_file
 from jaxbridge.data.recordings.options import FileOptions
-from jaxbridge.data.recordings.overview import skeleton
+from jaxbridge.data.recordings.overview import skeleton, summarise, table
+from model_ports.errors import InputError
+from tests.jaxbridge.data.edf_writer import write_edf
 from tests.jaxbridge.data.recordings.small_files import leads, write
 from tests.jaxbridge.data.recordings.two_edf_files import write_two_files
 
@@ -67,6 +70,18 @@ def test_description_says_what_must_be_filled_in(folder):
     done = run("-m", "launch.inspect", "--yaml", str(folder / "odd.csv"))
     modality = yaml.safe_load(done.stdout)["modalities"]["ppg"]
     assert (modality["sampling_rate_hz"], modality["unit"]) == ("?", "?")
+
+
+def test_two_leads_of_one_name_cost_no_other(tmp_path):
+    noise = np.random.default_rng(0).uniform(-90, 90, 400)
+    path = tmp_path / "night.edf"
+    write_edf(path, dict.fromkeys("abc", noise), sampling_rate_hz=200, labels=["EEG F3", "EMG", "EMG"])
+    contents = open_file(path)
+    rows = table(contents, summarise(contents)).splitlines()[-3:]
+    assert "89." in rows[0] and rows[0].endswith("tiny_biomoe")
+    assert all(row.endswith("not the only one of its name") and "2.000" in row for row in rows[1:])
+    with pytest.raises(InputError, match="two signals are called 'EMG'"):
+        contents.load([1])
 
 
 def test_description_of_two_devices_with_the_same_kind_of_lead(tmp_path):

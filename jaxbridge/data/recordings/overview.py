@@ -15,6 +15,7 @@ from jaxbridge.data.recordings.contents import Contents
 from jaxbridge.data.recordings.description import LABEL_SOURCES
 from jaxbridge.data.recordings.options import FileOptions
 from jaxbridge.data.recordings.suitability import electrode, encoders_for, kind_of
+from model_ports.errors import InputError
 
 _MOST_LABELS = 12
 _MOST_REMARKS = 5
@@ -45,14 +46,14 @@ def summarise(contents: Contents) -> list[LeadSummary]:
     """Reads every lead, one at a time."""
     result = []
     for i, lead in enumerate(contents.leads):
-        signal = contents.load([i])[0]
+        signal = _samples(contents, i)
         good = signal[np.isfinite(signal)]
         rate = lead.sampling_rate_hz
         duration = None
         if contents.times_s is not None:
             duration = float(contents.times_s[-1])
         elif rate:
-            duration = len(signal) / rate
+            duration = lead.num_samples / rate
         result.append(LeadSummary(
             lead.name, rate, lead.unit, duration,
             1 - len(good) / len(signal) if len(signal) else 0.0,
@@ -60,6 +61,16 @@ def summarise(contents: Contents) -> list[LeadSummary]:
             lead.inverted,
         ))
     return result
+
+
+def _samples(contents: Contents, index: int) -> np.ndarray:
+    """A lead's samples; none where two of its name cannot be told apart (EDF), which costs no other."""
+    try:
+        return contents.load([index])[0]
+    except InputError:
+        if contents.names.count(contents.names[index]) == 1:
+            raise
+        return np.empty(0)
 
 
 def table(contents: Contents, leads: Sequence[LeadSummary]) -> str:
@@ -79,7 +90,10 @@ def table(contents: Contents, leads: Sequence[LeadSummary]) -> str:
     rows = [("lead", "Hz", "unit", "s", "NaN %", "range", "kind", "encoders", "remarks")]
     for lead in leads:
         remarks = ["constant"] if lead.constant else []
-        remarks += ["no samples"] if np.isnan(lead.low) else []
+        if contents.names.count(lead.name) > 1:
+            remarks.append("not the only one of its name")
+        elif np.isnan(lead.low):
+            remarks.append("no samples")
         remarks += ["negative gain"] if lead.inverted else []
         rows.append((
             lead.name, _number(lead.sampling_rate_hz), lead.unit or "?",
