@@ -132,9 +132,10 @@ def _from_table(path: Path, options: FileOptions, files: Files) -> tuple[Interva
     )
     label = column(path, table, "label")
     keep = np.ones(len(table), bool)
-    for field, value in names.items():
-        if field in table.columns:
-            keep &= table[field].astype(str).str.strip().to_numpy() == value
+    values = {field.lower(): value for field, value in names.items()}
+    for name in table.columns:  # "Subject" too: unheeded, each recording would get the labels of all
+        if name.lower() in values:
+            keep &= table[name].astype(str).str.strip().to_numpy() == values[name.lower()]
     bad = np.flatnonzero(keep & (onset.isna() | ~(duration >= 0) | label.isna()).to_numpy())
     if bad.size:
         raise InputError(

@@ -64,7 +64,8 @@ def read_table(
     Args:
         path: the file.
         options: `lead_names`.
-        as_text: columns of names, which are left as they are written; perhaps not there.
+        as_text: columns of names, in small or capital letters, which are left as they are written;
+            perhaps not there.
 
     Raises:
         InputError: see `open_table`.
@@ -90,13 +91,15 @@ def read_table(
     separator = next((mark for mark in "\t;," if mark in first), r"\s+")
     cells = next(csv.reader([first], delimiter=separator)) if separator in "\t;," else first.split()
     header = not all(_is_number(cell) for cell in cells)
+    named = {name.lower() for name in as_text}
+    texts = [cell.strip("\r\n").lstrip() for cell in cells if cell.strip().lower() in named]
     shared = {
         "sep": separator, "comment": "#", "encoding": "utf-8-sig", "skipinitialspace": True,
     }
     try:
         table = pd.read_csv(
             path, skiprows=skipped, header=0 if header else None, low_memory=False,
-            dtype=dict.fromkeys(as_text, str), **shared,
+            dtype=dict.fromkeys(texts, str), **shared,
         )
         width = table.shape[1]
         if header and len(table):

@@ -110,6 +110,16 @@ def test_table_of_intervals_for_many_recordings(tmp_path):
         data.windows("P01")
 
 
+@pytest.mark.parametrize("title", ["Subject", " SUBJECT ", "Recording"])
+def test_table_of_intervals_with_titles_in_capitals(tmp_path, title):
+    """Unheeded, each recording would have the labels of all."""
+    data = study(tmp_path, "npz", "from: intervals, file: marks", 'marks: "marks.csv"')
+    (tmp_path / "P01.npz").rename(tmp_path / "007.npz")
+    (tmp_path / "marks.csv").write_text(
+        f"{title},onset,duration,label\n007,0,20,r\n008,20,20,1\n")
+    assert data.windows("007").labels.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("name", ["001", "1E2", "12"])
 def test_table_of_intervals_of_subjects_whose_names_are_numbers(tmp_path, name):
     data = study(tmp_path, "npz", "from: intervals, file: marks", 'marks: "marks.csv"')
