@@ -14,8 +14,11 @@ import numpy as np
 from absl import flags
 
 from jaxbridge.data.dataset import Dataset
+from jaxbridge.data.eegmat import Eegmat
+from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.store import WindowStore
-from launch.flags.dataset import PAIR_FRACTION, dataset, prepared
+from launch.flags.dataset import DATA, DATASET, PAIR_FRACTION, dataset, prepared
+from launch.flags.given import refuse
 from launch.script import run
 from model_ports.errors import InputError
 
@@ -35,13 +38,29 @@ _log = logging.getLogger("jaxbridge")
 
 def main() -> None:
     encoders = {modality: flag.value for modality, flag in _ENCODERS.items()}
-    _tell_missing(dataset(encoders))
+    found = dataset(encoders)
+    _refuse_idle(found)
+    _tell_missing(found)
     if _OUT.value is None:
         raise InputError("--out is not given: name the folder of the window store to make.")
     store, written = prepared(_OUT.value, encoders, _SEED.value, PAIR_FRACTION.value)
     if not written:
         print(f"{store.path} is finished already, with the same inputs: nothing was done.")
     print(_summary(store))
+
+
+def _refuse_idle(found: Dataset) -> None:
+    """Raises `InputError` where an encoder or leads are typed that the data set does not go by."""
+    encoders = [f"{modality}_encoder" for modality in _ENCODERS]
+    if isinstance(found, Recordings):
+        refuse([*encoders, "eeg_leads"], f"is for published layouts, and {DATA.value} names its own")
+        return
+    fields = found.__dataclass_fields__
+    for modality, flag in zip(_ENCODERS, encoders, strict=True):
+        if flag not in fields and f"{modality}_recipe" not in fields:
+            refuse([flag], f"is for data sets with {modality.upper()}, not for {DATASET.value}")
+    if not isinstance(found, Eegmat):
+        refuse(["eeg_leads"], "is for eegmat alone")
 
 
 def _tell_missing(found: Dataset) -> None:

@@ -143,7 +143,10 @@ def read_edf(
             )
     reader = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     try:
-        raw = reader(path, include=labels, stim_channel=None, preload=False, verbose="ERROR")
+        # Latin-1 takes every byte: annotations, which are not read here, shall stop nothing.
+        raw = reader(
+            path, include=labels, stim_channel=None, preload=False, encoding="latin1", verbose="ERROR"
+        )
         volts = raw.get_data(picks=[raw.ch_names.index(label) for label in labels])
     except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
         raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error

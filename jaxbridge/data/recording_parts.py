@@ -25,7 +25,7 @@ from jaxbridge.data.store import WindowBatch, check_batch, finite, unwritable
 from model_ports.errors import InputError
 
 # Raised whenever the same inputs would give other windows or another layout.
-_VERSION = 4
+_VERSION = 5
 _BLOCK_BYTES = 2**24
 _HEAD = "part.json"
 

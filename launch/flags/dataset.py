@@ -152,8 +152,11 @@ def _sizes(texts: list[str]) -> dict[str, float]:
     sizes = {}
     for text in texts:
         name, _, size = text.partition("=")
+        name = name.strip()
+        if name in sizes:
+            raise InputError(f"--sizes={','.join(texts)}: {name} is there twice. Give each split once.")
         try:
-            sizes[name.strip()] = int(size) if size.strip().isdigit() else float(size)
+            sizes[name] = int(size) if size.strip().isdigit() else float(size)
         except ValueError:
             raise InputError(
                 f"--sizes={','.join(texts)}: give a number for each split, such as "

@@ -53,6 +53,7 @@ def test_unlabelled_recordings_become_pairs(store):
 
 @pytest.mark.parametrize(("flags", "message"), [
     (["--window_s=5"], "--window_s is stated in"),
+    (["--ecg_encoder=ecg_fm"], "--ecg_encoder is for published layouts"),
     (["--data=gone.yaml"], "There is no description gone.yaml"),
 ])
 def test_flags_that_do_not_fit_a_description(study, tmp_path, flags, message):

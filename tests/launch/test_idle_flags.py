@@ -24,6 +24,11 @@ _CASES = {
         (["--data=/nowhere", "--pair_fraction=2"], "pair fraction of 2"),
         (["--data=/nowhere", "--log=wandb"], "no log wandb"),
     ],
+    "prepare": [
+        (["--data=/nowhere", "--ppg_encoder=papagei"], "data sets with PPG, not for eegmat"),
+        (["--data=/nowhere", "--dataset=wesad", "--eeg_leads=F3"], "--eeg_leads is for eegmat alone"),
+        (["--data=/nowhere", "--dataset=wesad", "--ecg_encoder=ecg_fm"], "no folder /nowhere"),
+    ],
     "scan": [(["--data=/nowhere", "--rank=0"], "rank is 0")],
     "study": [
         ([_STUDY, "--folds=3"], "--folds is for recordings (--data)"),

@@ -6,10 +6,17 @@ import shutil
 import subprocess
 import sys
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 
 from jaxbridge.data.recordings import Recordings
+from jaxbridge.data.recordings.opening import open_file
+from jaxbridge.data.recordings.options import FileOptions
+from jaxbridge.data.recordings.overview import skeleton, summarise, table
+from model_ports.errors import InputError
+from tests.jaxbridge.data.edf_writer import write_edf
 from tests.jaxbridge.data.recordings.small_files import leads, write
 from tests.jaxbridge.data.recordings.two_edf_files import write_two_files
 
@@ -63,6 +70,39 @@ def test_description_says_what_must_be_filled_in(folder):
     done = run("-m", "launch.inspect", "--yaml", str(folder / "odd.csv"))
     modality = yaml.safe_load(done.stdout)["modalities"]["ppg"]
     assert (modality["sampling_rate_hz"], modality["unit"]) == ("?", "?")
+
+
+def test_two_leads_of_one_name_cost_no_other(tmp_path):
+    noise = np.random.default_rng(0).uniform(-90, 90, 400)
+    path = tmp_path / "night.edf"
+    write_edf(path, dict.fromkeys("abc", noise), sampling_rate_hz=200, labels=["EEG F3", "EMG", "EMG"])
+    contents = open_file(path)
+    rows = table(contents, summarise(contents)).splitlines()[-3:]
+    assert "89." in rows[0] and rows[0].endswith("tiny_biomoe")
+    assert all(row.endswith("not the only one of its name") and "2.000" in row for row in rows[1:])
+    with pytest.raises(InputError, match="two signals are called 'EMG'"):
+        contents.load([1])
+
+
+def test_description_of_two_devices_with_the_same_kind_of_lead(tmp_path):
+    for device in (1, 2):
+        write(tmp_path, "edf", leads(20), f"P01_{device}")
+        write(tmp_path, "edf", leads(20), f"P02_{device}")
+    files = [open_file(tmp_path / f"P01_{device}.edf") for device in (1, 2)]
+    (tmp_path / "study.yaml").write_text(skeleton([(contents, FileOptions()) for contents in files]))
+    data = Recordings.from_yaml(tmp_path / "study.yaml")
+    assert list(data.leads) == ["ecg", "ppg", "ecg_file_2", "ppg_file_2"]
+    assert list(data.recordings) == ["P01", "P02"]
+    assert set(data.windows("P01").arrays) == set(data.leads)
+
+
+def test_description_of_one_kind_of_lead_at_two_rates(tmp_path):
+    path = tmp_path / "P01.h5"
+    with h5py.File(path, "w") as file:
+        for name, stated in (("ECG a", {"fs": 200.0}), ("ECG b", {"fs": 500.0}), ("ECG c", {})):
+            file.create_dataset(name, data=leads()["II"]).attrs.update({"unit": "mV"} | stated)
+    text = skeleton([(open_file(path), FileOptions())])
+    assert list(yaml.safe_load(text)["modalities"]) == ["ecg", "ecg_h5", "ecg_h5_unknown_rate"]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

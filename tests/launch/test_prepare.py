@@ -75,6 +75,7 @@ def test_other_flags_that_do_not_fit(folder, tmp_path):
         (["--dataset=wesad", "--window_s=60"], "has no folders S2, S3"),
         (["--classes=2"], "--classes is not for eegmat"),
         (["--sizes=train=many"], "--sizes=train=many: give a number"),
+        (["--sizes=train=9,val=3,val=7,test=5"], "val is there twice"),
         (["--sizes=train=20,test=9"], "need 29 subjects, there are 24"),
         (["--split=recording", "--guard_s=3"], "guard gap is for time blocks"),
         (["--split=time_block"], "give fractions"),

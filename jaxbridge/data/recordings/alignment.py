@@ -87,6 +87,17 @@ def _begins(spans: Mapping[str, Span], name: str) -> dict[str, float]:
             f"{name}: start times are on different clocks ({listed}). Give the time column as dates "
             "(time_unit: date), or use align: sample_zero."
         )
+    offsets = {group: span.start.utc_offset_s for group, span in spans.items()}
+    if None not in offsets.values():
+        return {group: span.start.seconds - offsets[group] for group, span in spans.items()}
+    stated = {group: offset for group, offset in offsets.items() if offset is not None}
+    if len(set(stated.values())) > 1:
+        listed = ", ".join(f"{group} {offset / 3600:+g} h" for group, offset in stated.items())
+        unknown = next(group for group, offset in offsets.items() if offset is None)
+        raise InputError(
+            f"{name}: files state local times of different zones (from UTC: {listed}), files.{unknown} "
+            "none, so it is not known when that one starts. Write all times in one zone."
+        )
     return {group: span.start.seconds for group, span in spans.items()}
 
 

@@ -44,10 +44,13 @@ class Start:
         seconds: on the clock.
         clock: 'date' (seconds since 1970, the file's local time read as UTC) or 'column' (a time
             column, whose zero is unknown). Times on different clocks cannot be compared.
+        utc_offset_s: by how much the file says that its local time is ahead of UTC; None where it
+            does not say.
     """
 
     seconds: float
     clock: Literal["date", "column"]
+    utc_offset_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

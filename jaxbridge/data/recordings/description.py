@@ -160,7 +160,9 @@ def read_description(path: str | Path) -> Description:
         loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError(f"There is no description {path}. Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not in UTF-8 ({error}). Save it so.") from error
+    except OSError as error:
         raise InputError(f"{path} cannot be read: {error}. Check its rights.") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())

@@ -1,6 +1,8 @@
 """EDF, EDF+, BDF and BDF+: signals and annotations, read by MNE."""
 
 import datetime
+import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +14,12 @@ from jaxbridge.data.recordings.contents import Contents, Interval, Lead, Start, 
 from jaxbridge.data.recordings.options import FileOptions
 from model_ports.errors import InputError
 
-# MNE brings what it takes for a voltage to volts and leaves every other unit alone.
-_PER_VOLT = {"uV": 1e6, "mV": 1e3}
+# MNE brings what it takes for a voltage to volts, by these very spellings, and leaves all else alone:
+# also "uv", which `plain_unit` takes for microvolts too.
+_PER_VOLT = {"uV": 1e6, "\u00b5V": 1e6, "\u03bcV": 1e6, "\x83\xcaV": 1e6, "mV": 1e3}
+
+# The annotation that every EDF+ file begins with: when, and no text.
+_FIRST_ONSET = re.compile(rb"\+(\d+\.?\d*)\x14\x14")
 
 
 def open_edf(path: Path, options: FileOptions) -> Contents:
@@ -32,11 +38,8 @@ def open_edf(path: Path, options: FileOptions) -> Contents:
     )
     return Contents(
         path, leads, lambda indices: _load(path, header, leads, indices),
-        None if date is None else Start(date.timestamp(), "date"),
-        tuple(
-            Interval(float(note["onset"]), float(note["duration"]), str(note["description"]))
-            for note in raw.annotations
-        ),
+        None if date is None else Start(date.timestamp() + _first_record_s(path), "date"),
+        _intervals(raw.annotations),
     )
 
 
@@ -44,12 +47,16 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
     """The annotations of an EDF+ file that may hold no signal (a hypnogram), and its start.
 
     Raises:
-        InputError: no such file; no annotations in it.
+        InputError: no such file; cut off; no annotations in it.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist. Check the path.")
     try:
-        found = mne.read_annotations(path)
+        with tempfile.TemporaryDirectory() as folder:
+            # MNE looks through all bytes, those of signals too, of a file with this very ending.
+            notes = Path(folder) / "notes.edf"
+            notes.write_bytes(_annotation_bytes(path))
+            found = mne.read_annotations(notes, encoding="latin1")
         date = _start_in_header(path)
     except (ValueError, OSError, RuntimeError, IndexError) as error:
         raise InputError(
@@ -57,17 +64,65 @@ def read_annotations(path: Path) -> tuple[tuple[Interval, ...], Start | None]:
         ) from error
     if not len(found):
         raise InputError(f"{path} holds no annotations. Give the EDF+ file that has them.")
-    intervals = tuple(
-        Interval(float(note["onset"]), float(note["duration"]), str(note["description"]))
-        for note in found
+    return _intervals(found), date
+
+
+def _first_record_s(path: Path) -> float:
+    """How long after the start in its header an EDF+ file begins: the header has whole seconds only."""
+    try:
+        onset = _FIRST_ONSET.match(_annotation_bytes(path, records=1))
+    except ValueError:
+        return 0.0
+    return float(onset[1]) if onset else 0.0
+
+
+def _annotation_bytes(path: Path, records: int | None = None) -> bytes:
+    """What annotation signals hold, record by record; raises `ValueError` for a damaged file.
+
+    Args:
+        path: of the file.
+        records: to read, from the first; all if None.
+    """
+    main, fields, count = _fields(path)
+    at, size = 216 * count, 3 if path.suffix.lower() == ".bdf" else 2
+    widths = [size * int(fields[at + 8 * i : at + 8 * (i + 1)]) for i in range(count)]
+    if min(widths, default=0) < 1:
+        raise ValueError("impossible header")
+    promised, begin = int(main[236:244]), 256 * (count + 1)
+    held = (path.stat().st_size - begin) // sum(widths)
+    if held < max(promised, 1):
+        raise ValueError(f"cut off, its header promises {promised} records, {max(held, 0)} are there")
+    content = np.memmap(path, np.uint8, "r", begin, (min(held, records or held), sum(widths)))
+    ends = np.cumsum(widths)
+    found = [
+        content[:, ends[i] - widths[i] : ends[i]] for i in range(count)
+        if fields[16 * i : 16 * (i + 1)].strip().endswith(b"Annotations")
+    ]
+    return np.concatenate(found, axis=1).tobytes() if found else b""
+
+
+def _intervals(notes: mne.Annotations) -> tuple[Interval, ...]:
+    """Annotations that were read as Latin-1, which takes every byte."""
+    return tuple(
+        Interval(float(note["onset"]), float(note["duration"]), _text(str(note["description"])))
+        for note in notes
     )
-    return intervals, date
+
+
+def _text(label: str) -> str:
+    """UTF-8, as EDF+ wants it, where it is; else the Latin-1 of many a device."""
+    try:
+        return label.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return label
 
 
 def _raw(path: Path, labels: list[str]) -> mne.io.BaseRaw:
     reader = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     try:
-        return reader(path, include=labels, stim_channel=None, preload=False, verbose="ERROR")
+        return reader(
+            path, include=labels, stim_channel=None, preload=False, encoding="latin1", verbose="ERROR"
+        )
     except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
         raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
 
@@ -90,7 +145,7 @@ def _load(
         except (ValueError, RuntimeError, OSError, IndexError, AssertionError) as error:
             raise InputError(f"{path} cannot be read: {error}. Get the file again.") from error
         for i, row in zip(group, values, strict=True):
-            result[i] = row * _PER_VOLT.get(leads[i].unit, 1.0)
+            result[i] = row * _PER_VOLT.get(header.dimensions[i], 1.0)
     return [result[i] for i in indices]
 
 
@@ -125,7 +180,7 @@ def _inverted(path: Path) -> list[bool]:
 
 
 def _start_in_header(path: Path) -> Start | None:
-    """The start date of a file without signals, which MNE does not open."""
+    """The start of a file without signals, which MNE does not open."""
     text = _fields(path)[0][168:184].decode("latin-1")
     try:
         century = 1900 if int(text[6:8]) >= 85 else 2000  # as the EDF+ specification has it
@@ -134,4 +189,4 @@ def _start_in_header(path: Path) -> Start | None:
         )
     except ValueError:
         return None
-    return Start(date.replace(tzinfo=datetime.UTC).timestamp(), "date")
+    return Start(date.replace(tzinfo=datetime.UTC).timestamp() + _first_record_s(path), "date")

@@ -49,7 +49,10 @@ def open_hdf5(path: Path, options: FileOptions) -> Contents:
 
     def rate(name: str) -> float | None:
         found = next((notes[name][key] for key in _RATES if key in notes[name]), None)
-        return None if found is None else float(np.asarray(found).reshape(-1)[0])
+        try:
+            return None if found is None else float(np.asarray(found).reshape(-1)[0])
+        except (ValueError, TypeError, IndexError):  # "250 Hz": for the description to state
+            return None
 
     return as_leads(path, shapes, read, options, unit, rate)
 

@@ -125,15 +125,17 @@ def _from_column(
 
 
 def _from_table(path: Path, options: FileOptions, files: Files) -> tuple[Interval, ...]:
-    table, _ = read_table(path, options)
+    names = {**files.fields, "recording": files.name}
+    table, _ = read_table(path, options, as_text=names)  # 001 is no 1
     onset, duration = (
         pd.to_numeric(column(path, table, name), errors="coerce") for name in ("onset", "duration")
     )
     label = column(path, table, "label")
     keep = np.ones(len(table), bool)
-    for field, value in {**files.fields, "recording": files.name}.items():
-        if field in table.columns:
-            keep &= table[field].astype(str).str.strip().to_numpy() == value
+    values = {field.lower(): value for field, value in names.items()}
+    for name in table.columns:  # "Subject" too: unheeded, each recording would get the labels of all
+        if name.lower() in values:
+            keep &= table[name].astype(str).str.strip().to_numpy() == values[name.lower()]
     bad = np.flatnonzero(keep & (onset.isna() | ~(duration >= 0) | label.isna()).to_numpy())
     if bad.size:
         raise InputError(
@@ -158,7 +160,10 @@ def _text(value) -> str:
 
 
 def _ignored(label: str, rule: Labels) -> bool:
-    return label not in rule.map and any(fnmatch.fnmatchcase(label, p) for p in rule.ignore)
+    if label in rule.map:
+        return False
+    # By its own name first: as a pattern, "[note]" is one of four letters.
+    return label in rule.ignore or any(fnmatch.fnmatchcase(label, p) for p in rule.ignore)
 
 
 def _listed(intervals: Iterable[Interval]) -> str:

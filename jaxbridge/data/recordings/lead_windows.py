@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxbridge.data.recording import check_sampling_rate
 from jaxbridge.data.recordings import gaps
 from jaxbridge.data.recordings.description import Gaps
 from jaxbridge.data.recordings.opening import format_of, open_file
@@ -70,7 +71,7 @@ def lead_windows(
 
     Raises:
         InputError: a damaged file, a lead that is not there or too short for a window, a rate that
-            neither the file nor the caller states, or NaN against the rule.
+            neither the file nor the caller states, or that is not positive, or NaN against the rule.
     """
     contents = open_file(path)
     if absent := sorted(set(leads) - set(contents.names)):
@@ -85,6 +86,7 @@ def lead_windows(
             raise InputError(
                 f"{path} does not state the sampling rate of {lead.name!r}; give sampling_rate_hz."
             )
+        check_sampling_rate(rate, f"{path}: lead {lead.name!r}")
         filled = gaps.fill(contents.load([i])[0][None], rate, (lead.name,), rule, str(path))
         length_s = max(1, round(window_s * rate)) / rate
         signals = cut(filled.signal, rate, length_s, step_s)[:, 0]

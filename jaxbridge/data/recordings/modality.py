@@ -10,7 +10,7 @@ import numpy as np
 from jaxbridge.data import preprocess
 from jaxbridge.data.leads import pick
 from jaxbridge.data.recipes import prepare
-from jaxbridge.data.recording import Recording
+from jaxbridge.data.recording import Recording, check_sampling_rate
 from jaxbridge.data.recordings import timestamps, twelve_leads
 from jaxbridge.data.recordings.contents import Contents
 from jaxbridge.data.recordings.description import Gaps, Modality
@@ -87,7 +87,7 @@ def find(contents: Contents, modality: Modality, where: str, tolerance_s: float)
 
     Raises:
         InputError: a lead that is missing; leads of different rates or lengths; a rate or unit that
-            is stated nowhere, or contradicts the file.
+            is stated nowhere, or contradicts the file; a rate that is not positive.
     """
     path = contents.path
     try:
@@ -97,6 +97,9 @@ def find(contents: Contents, modality: Modality, where: str, tolerance_s: float)
     indices = pick(contents.names, [old for _, old in pairs], name=str(path))
     leads = [contents.leads[i] for i in indices]
     rates = {lead.name: lead.sampling_rate_hz for lead in leads}
+    for name, rate in rates.items():
+        if rate is not None:
+            check_sampling_rate(rate, f"{path}: lead {name!r}")
     if len(set(rates.values())) > 1:
         listed = ", ".join(f"{name} {rate:g} Hz" for name, rate in rates.items())
         raise InputError(

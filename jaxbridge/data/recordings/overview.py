@@ -15,6 +15,7 @@ from jaxbridge.data.recordings.contents import Contents
 from jaxbridge.data.recordings.description import LABEL_SOURCES
 from jaxbridge.data.recordings.options import FileOptions
 from jaxbridge.data.recordings.suitability import electrode, encoders_for, kind_of
+from model_ports.errors import InputError
 
 _MOST_LABELS = 12
 _MOST_REMARKS = 5
@@ -45,14 +46,14 @@ def summarise(contents: Contents) -> list[LeadSummary]:
     """Reads every lead, one at a time."""
     result = []
     for i, lead in enumerate(contents.leads):
-        signal = contents.load([i])[0]
+        signal = _samples(contents, i)
         good = signal[np.isfinite(signal)]
         rate = lead.sampling_rate_hz
         duration = None
         if contents.times_s is not None:
             duration = float(contents.times_s[-1])
         elif rate:
-            duration = len(signal) / rate
+            duration = lead.num_samples / rate
         result.append(LeadSummary(
             lead.name, rate, lead.unit, duration,
             1 - len(good) / len(signal) if len(signal) else 0.0,
@@ -60,6 +61,16 @@ def summarise(contents: Contents) -> list[LeadSummary]:
             lead.inverted,
         ))
     return result
+
+
+def _samples(contents: Contents, index: int) -> np.ndarray:
+    """A lead's samples; none where two of its name cannot be told apart (EDF), which costs no other."""
+    try:
+        return contents.load([index])[0]
+    except InputError:
+        if contents.names.count(contents.names[index]) == 1:
+            raise
+        return np.empty(0)
 
 
 def table(contents: Contents, leads: Sequence[LeadSummary]) -> str:
@@ -79,7 +90,10 @@ def table(contents: Contents, leads: Sequence[LeadSummary]) -> str:
     rows = [("lead", "Hz", "unit", "s", "NaN %", "range", "kind", "encoders", "remarks")]
     for lead in leads:
         remarks = ["constant"] if lead.constant else []
-        remarks += ["no samples"] if np.isnan(lead.low) else []
+        if contents.names.count(lead.name) > 1:
+            remarks.append("not the only one of its name")
+        elif np.isnan(lead.low):
+            remarks.append("no samples")
         remarks += ["negative gain"] if lead.inverted else []
         rows.append((
             lead.name, _number(lead.sampling_rate_hz), lead.unit or "?",
@@ -119,6 +133,7 @@ def skeleton(files: Sequence[tuple[Contents, FileOptions]]) -> str:
         stem = contents.path.stem
         rest = stem[len(prefix):] if prefix else ""
         group = re.sub(r"\W+", "_", rest.strip("_-. ")) or contents.path.suffix[1:]
+        group = f"file_{group}" if group[0].isdigit() else group  # YAML has numbers of its own
         groups[f"{group}{i}" if group in groups else group] = (
             f"{{subject}}{names[i][len(prefix):]}" if prefix else "{subject}" + contents.path.suffix,
             contents, options,
@@ -136,8 +151,9 @@ def skeleton(files: Sequence[tuple[Contents, FileOptions]]) -> str:
         chosen, other = ("start_time", "sample_zero")[:: 1 if timed else -1]
         lines.append(f"align: {chosen}  # or {other}")
     lines.append("modalities:")
+    taken: set[str] = set()
     for group, (_, contents, _) in groups.items():
-        lines += _modalities(group, contents, several=len(groups) > 1)
+        lines += _modalities(group, contents, taken, several=len(groups) > 1)
     lines += [
         "windows: {window_s: 10, step_s: 10}",
         "gaps: {interpolate_up_to_s: 0.0, longer: refuse}  # or drop: windows that touch them",
@@ -172,7 +188,8 @@ def _file(pattern: str, options: FileOptions) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def _modalities(group: str, contents: Contents, *, several: bool) -> list[str]:
+def _modalities(group: str, contents: Contents, taken: set[str], *, several: bool) -> list[str]:
+    """Lines for the modalities of one file; their names differ from those `taken`, and join them."""
     by_kind: dict[tuple[str, float | None], list] = {}
     for lead in contents.leads:
         if encoders_for(lead.name, lead.sampling_rate_hz):
@@ -188,7 +205,9 @@ def _modalities(group: str, contents: Contents, *, several: bool) -> list[str]:
             if len(leads) > 1:
                 chosen += f"  # also: {', '.join(lead.name for lead in leads[1:])}"
         name = kind.lower()
-        name = name if not any(line == f"  {name}:" for line in lines) else f"{name}_{rate:g}hz"
+        for more in (group, "unknown_rate" if rate is None else f"{rate:g}hz"):
+            name = f"{name}_{more}" if name in taken else name
+        taken.add(name)
         lines += [f"  {name}:", *([f"    file: {group}"] if several else []), f"    leads: {chosen}"]
         others = f"  # or {', '.join(encoders[1:])}" if len(encoders) > 1 else ""
         lines.append(f"    encoder: {encoders[0]}{others}")

@@ -39,8 +39,9 @@ def find_recordings(description: Description, folder: Path) -> dict[str, Files]:
     """All recordings in a folder, sorted by name; only names of files are looked at.
 
     Raises:
-        InputError: no such folder; a pattern that matches nothing; groups of signal files with
-            different fields; a recording that lacks a file; no subject; two recordings of one name.
+        InputError: no such folder; a pattern that matches nothing, or whose {field} is no name; groups
+            of signal files with different fields; a recording that lacks a file; no subject; two
+            recordings of one name.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Check `folder` in {description.where}.")
@@ -126,6 +127,10 @@ def _match(
     for token in _TOKEN.finditer(pattern):
         text += re.escape(pattern[at : token.start()])
         if field := token[1]:
+            if not field.isidentifier():
+                raise InputError(
+                    f"{where}: {{{field}}} in {pattern!r} is no field name: begin it with a letter."
+                )
             text += f"(?P={field})" if field in seen else f"(?P<{field}>[^/]+?)"
             seen.add(field)
         else:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxbridge.data.recordings.contents import Contents, Lead, Start
 from jaxbridge.data.recordings.options import FileOptions
 from model_ports.errors import InputError
 
+_NOT_UTF8 = "{} is no text in UTF-8 ({}). Save it so, as spreadsheets offer, if it is a table."
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 # "# Sampling Rate (Hz):= 1000.00" and "# Labels:= ECG" of BioSPPy's and OpenSignals' text files.
 _COMMENT = re.compile(r"^#\s*([^:]+?)\s*:=\s*(.*?)\s*$")
@@ -54,8 +56,20 @@ def open_table(path: Path, options: FileOptions) -> Contents:
     return Contents(path, tuple(leads), load, start, times_s=times, remarks=remarks)
 
 
-def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The whole table with text for column names, and its comment lines 'key := value'."""
+def read_table(
+    path: Path, options: FileOptions, as_text: Collection[str] = ()
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The whole table with text for column names, and its comment lines 'key := value'.
+
+    Args:
+        path: the file.
+        options: `lead_names`.
+        as_text: columns of names, in small or capital letters, which are left as they are written;
+            perhaps not there.
+
+    Raises:
+        InputError: see `open_table`.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             comments, skipped, first = {}, 0, ""
@@ -68,24 +82,39 @@ def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str
                     comments[match[1].lower()] = match[2]
     except FileNotFoundError:
         raise InputError(f"{path} does not exist. Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(_NOT_UTF8.format(path, error)) from error
+    except OSError as error:
         raise InputError(f"{path} cannot be read as text: {error}. Check the file.") from error
     if not first:
         raise InputError(f"{path} holds no rows. Leave the file out.")
     separator = next((mark for mark in "\t;," if mark in first), r"\s+")
     cells = next(csv.reader([first], delimiter=separator)) if separator in "\t;," else first.split()
     header = not all(_is_number(cell) for cell in cells)
+    named = {name.lower() for name in as_text}
+    texts = [cell.strip("\r\n").lstrip() for cell in cells if cell.strip().lower() in named]
+    shared = {
+        "sep": separator, "comment": "#", "encoding": "utf-8-sig", "skipinitialspace": True,
+    }
     try:
         table = pd.read_csv(
-            path, sep=separator, skiprows=skipped, header=0 if header else None, comment="#",
-            encoding="utf-8-sig", skipinitialspace=True, low_memory=False,
+            path, skiprows=skipped, header=0 if header else None, low_memory=False,
+            dtype=dict.fromkeys(texts, str), **shared,
         )
+        width = table.shape[1]
+        if header and len(table):
+            row = pd.read_csv(path, skiprows=skipped + 1, header=None, nrows=1, **shared)
+            width = row.shape[1]
+    except UnicodeDecodeError as error:
+        raise InputError(_NOT_UTF8.format(path, error)) from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is no readable table: {reason}. Check the file.") from error
     if table.empty:
         raise InputError(f"{path} holds no rows. Leave the file out.")
-    if not header:
+    if header:
+        table = _under_header(path, table, width)
+    else:
         names = options.lead_names or _names(comments.get("labels"), table.shape[1])
         if len(names) != table.shape[1]:
             raise InputError(
@@ -94,6 +123,34 @@ def read_table(path: Path, options: FileOptions) -> tuple[pd.DataFrame, dict[str
         table.columns = names
     table.columns = [str(name).strip() for name in table.columns]
     return table, comments
+
+
+def _under_header(path: Path, table: pd.DataFrame, num_cells: int) -> pd.DataFrame:
+    """Every column under its name.
+
+    pandas takes the first cells of rows that are longer than the header for an index, which moves all
+    others to the left; a separator at the end of each row is enough for that.
+
+    Args:
+        path: for messages.
+        table: as read.
+        num_cells: of a row.
+
+    Raises:
+        InputError: the cells without a name are not empty.
+    """
+    names = list(table.columns)
+    surplus = num_cells - len(names)
+    if surplus <= 0:
+        return table
+    if not table[names[-surplus:]].isna().all(axis=None):
+        raise InputError(
+            f"{path} has {len(names)} names in its header and {num_cells} cells in its rows. Correct "
+            "the header."
+        )
+    moved = table.reset_index().iloc[:, : len(names)]
+    moved.columns = names
+    return moved
 
 
 def _names(labels: str | None, count: int) -> list[str]:
@@ -139,6 +196,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
+    ahead_s = None
     if unit == "date":
         try:
             dates = pd.to_datetime(cells, utc=True, format="ISO8601")
@@ -152,7 +210,10 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
         first = dates.iloc[0]
         seconds = ((dates - first) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
         begin = (first - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-        clock = "date"
+        clock, zone = "date", pd.Timestamp(cells.iloc[0]).tzinfo
+        if zone is not None:  # 22:00+02:00 is 22:00 of local time, as other files state it
+            ahead_s = pd.Timestamp(cells.iloc[0]).utcoffset().total_seconds()
+            begin += ahead_s
     else:
         numbers = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
         begin, clock = numbers[0] * TIME_UNITS[unit], "column"
@@ -170,4 +231,4 @@ def _times(path: Path, cells: pd.Series, unit: str) -> tuple[np.ndarray, Start]:
             f"{back[0] + 1} of the data ({cells.iloc[back[0]]} to {cells.iloc[back[0] + 1]}). Sort the "
             "rows, remove repeated ones, or choose a finer time column."
         )
-    return seconds, Start(float(begin), clock)
+    return seconds, Start(float(begin), clock, ahead_s)

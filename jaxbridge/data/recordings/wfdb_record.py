@@ -51,11 +51,14 @@ def open_wfdb(path: Path, options: FileOptions) -> Contents:
         if not file.is_file():
             raise InputError(f"{path} names the signal file {file.name}, which is not there.")
     frames = header.samps_per_frame or [1] * header.n_sig
+    length = header.sig_len
+    if not length:  # a header need not tell it: the signal file's size does
+        length = len(_read(path, [0])[0]) // frames[0]
     leads = []
     for i, name in enumerate(header.sig_name):
         rate = header.fs * frames[i]
         leads.append(Lead(
-            name or f"signal {i}", rate, plain_unit(header.units[i]), (header.sig_len or 0) * frames[i],
+            name or f"signal {i}", rate, plain_unit(header.units[i]), length * frames[i],
             header.adc_gain[i] < 0,
         ))
     return Contents(
@@ -71,7 +74,7 @@ def _start(header: wfdb.Record) -> Start | None:
     return Start(date.timestamp(), "date")
 
 
-def _load(path: Path, leads: Sequence[Lead], indices: Sequence[int]) -> list[np.ndarray]:
+def _read(path: Path, indices: Sequence[int]) -> list[np.ndarray]:
     try:
         record = wfdb.rdrecord(
             str(path.with_suffix("")), channels=list(indices), smooth_frames=False
@@ -80,9 +83,13 @@ def _load(path: Path, leads: Sequence[Lead], indices: Sequence[int]) -> list[np.
         raise InputError(
             f"{path}: its signal files cannot be read ({error}). They may be cut off; get them again."
         ) from error
-    signals = [np.asarray(signal, np.float64) for signal in record.e_p_signal]
+    return [np.asarray(signal, np.float64) for signal in record.e_p_signal]
+
+
+def _load(path: Path, leads: Sequence[Lead], indices: Sequence[int]) -> list[np.ndarray]:
+    signals = _read(path, indices)
     for i, signal in zip(indices, signals, strict=True):
-        if leads[i].num_samples and len(signal) != leads[i].num_samples:
+        if len(signal) != leads[i].num_samples:
             raise InputError(
                 f"{path}: lead {leads[i].name!r} has {len(signal)} samples, its header promises "
                 f"{leads[i].num_samples}. Get the files again."

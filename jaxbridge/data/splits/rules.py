@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxbridge.data.splits.dealing import check_sizes, digest, split_subjects
+from jaxbridge.data.splits.dealing import SPLITS, check_sizes, digest, split_subjects
 from jaxbridge.data.splits.pair_fraction import check_fraction, kept
 from model_ports.errors import InputError
 
@@ -59,7 +59,7 @@ class SplitRule:
     Attributes:
         sizes: split -> count of subjects, recordings or windows, or split -> fraction of them (of
             each recording's time for 'time_block', which takes fractions only). See
-            `split_subjects`.
+            `split_subjects`; kept in the order of `SPLITS`, whatever the order given.
         rule: one of `RULES`.
         seed: any integer.
         guard_s: seconds between the blocks of 'time_block'; None for the length of a window.
@@ -84,6 +84,9 @@ class SplitRule:
         if self.rule not in RULES:
             raise InputError(f"Unknown split rule {self.rule!r}. Known: {', '.join(RULES)}.")
         fractions = check_sizes(self.sizes)
+        # Names are dealt in this order, and a store's hash does not know the one they were given in.
+        ordered = {split: self.sizes[split] for split in SPLITS if split in self.sizes}
+        object.__setattr__(self, "sizes", ordered)
         if self.rule == "time_block" and not fractions:
             raise InputError("Time blocks are shares of each recording: give fractions (0.4).")
         if self.rule == "paper" and self.stratify and not fractions:

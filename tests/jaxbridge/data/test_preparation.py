@@ -80,6 +80,20 @@ def test_second_run_reads_nothing(toy, tmp_path):
         prepare(tmp_path / "s", toy, SplitRule(RULE.sizes, seed=1))
 
 
+@pytest.mark.parametrize("rule", ["subject", "recording", "time_block", "paper"])
+def test_order_of_the_sizes_decides_nothing(tmp_path, toy, rule):
+    """A store's hash does not tell it, so what was made for one order would be taken for another's."""
+    sizes = {"train": 0.34, "pair": 0.33, "test": 0.33}
+    guard = {"guard_s": 0.0} if rule == "time_block" else {}
+    one, other = (
+        prepare(tmp_path / name, toy, SplitRule(given, rule, **guard))[0]
+        for name, given in (("one", sizes), ("other", dict(reversed(sizes.items()))))
+    )
+    assert one.hash == other.hash
+    assert one.splits.tolist() == other.splits.tolist()
+    assert one.content_sha256 == other.content_sha256
+
+
 def test_workers_are_light_and_single_threaded(toy, tmp_path):
     prepare(tmp_path / "s", toy, RULE, workers=2)
     lines = toy.log_lines()

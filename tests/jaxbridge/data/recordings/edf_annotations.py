@@ -10,9 +10,13 @@ _RATE, _PHYSICAL = 200, 4.0
 def write_hypnogram(
     path: Path, annotations: list[tuple[float, float, str]], *,
     signals: dict[str, np.ndarray] | None = None, date: str = "01.01.20", time: str = "00.00.00",
+    begins: str = "0",
 ) -> None:
-    """All annotations stand in the first data record; signals are at 200 Hz, "II" in mV."""
-    notes = b"+0\x14\x14\x00" + b"".join(
+    """All annotations stand in the first data record; signals are at 200 Hz, "II" in mV.
+
+    Onsets count from date and time, after which the first record `begins` in seconds.
+    """
+    notes = f"+{begins}\x14\x14\x00".encode() + b"".join(
         f"+{onset}".encode() + (f"\x15{duration}".encode() if duration else b"")
         + b"\x14" + text.encode() + b"\x14\x00" for onset, duration, text in annotations
     )
@@ -43,5 +47,5 @@ def write_hypnogram(
                 part = signal[record * _RATE : (record + 1) * _RATE]
                 digital = np.round((part + _PHYSICAL) / (2 * _PHYSICAL) * 65535 - 32768)
                 file.write(np.clip(digital, -32768, 32767).astype("<i2").tobytes())
-            here = notes if record == 0 else f"+{record}\x14\x14\x00".encode()
+            here = notes if record == 0 else f"+{float(begins) + record:g}\x14\x14\x00".encode()
             file.write(here.ljust(len(notes), b"\0"))

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,8 @@ from jaxbridge.data.recording import Recording
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.recordings.alignment import Span, overlap
 from jaxbridge.data.recordings.contents import Start
+from jaxbridge.data.recordings.opening import open_file
+from jaxbridge.data.recordings.options import FileOptions
 from jaxbridge.data.recordings.timestamps import to_grid
 from model_ports.errors import InputError
 from tests.jaxbridge.data.edf_writer import write_edf
@@ -56,6 +60,29 @@ def test_by_start_time_only_the_overlap_is_used(tmp_path):
     whole = prepare(Recording(ppg[None, : 33 * 64], 64.0, ("B",), "V", "p", "s"), recipe("papagei"))
     np.testing.assert_allclose(batch.arrays["ppg"][2, 0], whole[0, 1250:1875], atol=1e-5)
     assert batch.notes["unused_s"] == {"chest": 7.0, "wrist": 7.0}
+
+
+def test_times_with_a_zone_are_local_times_beside_a_file_without(tmp_path):
+    _, _, data = study(tmp_path, "start_time")
+    want = data.windows("P01")
+    path = tmp_path / "P01.csv"
+    path.write_text(re.sub(r"^(2020-\S+?),", r"\1+02:00,", path.read_text(), flags=re.MULTILINE))
+    options = FileOptions(time_column="time", time_unit="date")
+    assert open_file(path, options).start == Start(1577836807.0, "date", 7200.0)
+    np.testing.assert_array_equal(data.windows("P01").arrays["ppg"], want.arrays["ppg"])
+    assert data.windows("P01").notes["unused_s"] == {"chest": 7.0, "wrist": 7.0}
+
+
+def test_times_with_zones_are_compared_as_moments():
+    spans = {
+        "a": Span(Start(7203.0, "date", 7200.0), 9.0, ""), "b": Span(Start(0.0, "date", 0.0), 9.0, ""),
+    }
+    found = overlap(spans, "start_time", 0.1, "P01")
+    assert found.offsets_s == {"a": 0.0, "b": 3.0} and found.duration_s == 6.0
+    spans["c"] = Span(Start(0.0, "date"), 9.0, "")
+    message = r"different zones \(from UTC: a \+2 h, b \+0 h\), files\.c none"
+    with pytest.raises(InputError, match=message):
+        overlap(spans, "start_time", 0.1, "P01")
 
 
 def test_by_sample_zero_starts_are_ignored_and_durations_compared(tmp_path):

@@ -71,6 +71,9 @@ def test_missing_file_and_broken_yaml(tmp_path):
     (tmp_path / "bad.yaml").write_text("name: [")
     with pytest.raises(InputError, match=r"bad\.yaml is no valid YAML"):
         read_description(tmp_path / "bad.yaml")
+    (tmp_path / "latin.yaml").write_bytes(GOOD.replace("a.u.", "\u00b5V").encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.yaml is not in UTF-8 \(.*\)\. Save it so"):
+        read_description(tmp_path / "latin.yaml")
     (tmp_path / "twice.yaml").write_text(GOOD.replace("  ppg:", "  eeg:"))
     with pytest.raises(InputError, match="key 'eeg' is there twice"):
         read_description(tmp_path / "twice.yaml")
@@ -121,6 +124,14 @@ def test_patterns_that_do_not_tell_files_apart_or_match_none(tmp_path):
         found(tmp_path, files={"eeg": "{subject}/{night}.edf", "ppg": "{subject}/1.csv"})
     with pytest.raises(InputError, match="There is no folder"):
         found(tmp_path / "none")
+
+
+def test_field_that_is_no_name(tmp_path):
+    (tmp_path / "P01_eeg.edf").touch()
+    text = GOOD.replace("{subject}/{night}.edf", "{subject}_{2nd}.edf")
+    message = r"files\.eeg: \{2nd\} in '\{subject\}_\{2nd\}\.edf' is no field name: begin it"
+    with pytest.raises(InputError, match=message):
+        find_recordings(parse(yaml.safe_load(text), "x.yaml"), tmp_path)
 
 
 def test_subject_by_regular_expression_and_folders_of_any_depth(tmp_path):

@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 
@@ -38,6 +39,31 @@ def test_rate_and_unit_of_the_file_are_known_without_a_description(tmp_path, kin
     assert [lead.num_samples for lead in contents.leads] == [8000, 8000]
 
 
+@pytest.mark.parametrize(("rate", "message"), [
+    ("200 Hz", r"P01\.h5 does not state the sampling rate of lead 'signals/II'. State .*rate_hz"),
+    (np.array([]), r"P01\.h5 does not state the sampling rate of lead 'signals/II'"),
+    (0.0, r"P01\.h5: lead 'signals/II': sampling rate 0\.0 Hz\. State the true rate"),
+    (np.nan, r"P01\.h5: lead 'signals/II': sampling rate nan Hz\. State the true rate"),
+    (-200.0, r"P01\.h5: lead 'signals/II': sampling rate -200\.0 Hz\. State the true rate"),
+])
+def test_rate_of_the_file_that_is_no_rate(tmp_path, rate, message):
+    with h5py.File(write(tmp_path, "hdf5", leads()), "a") as file:
+        for name in ("II", "PLETH"):
+            file[f"signals/{name}"].attrs["sampling_rate"] = rate
+    with pytest.raises(InputError, match=message):
+        Recordings.from_yaml(describe(tmp_path / "study.yaml", "hdf5")).windows("P01")
+
+
+def test_record_whose_header_does_not_tell_its_length(tmp_path):
+    header = write(tmp_path, "wfdb", leads())
+    whole = Recordings.from_yaml(describe(tmp_path / "study.yaml", "wfdb")).windows("P01")
+    header.write_text(header.read_text().replace("P01 2 200 8000", "P01 2 200"))
+    contents = open_file(header)
+    assert [lead.num_samples for lead in contents.leads] == [8000, 8000]
+    batch = Recordings.from_yaml(tmp_path / "study.yaml").windows("P01")
+    np.testing.assert_array_equal(batch.arrays["ecg"], whole.arrays["ecg"])
+
+
 def test_pickled_objects_are_not_loaded(tmp_path):
     contents = open_file(write(tmp_path, "npz", leads()), FileOptions(rate_from="fs"))
     assert contents.names == ("II", "PLETH")
@@ -56,6 +82,16 @@ def test_edf_with_leads_of_three_rates_and_a_unit_that_is_no_voltage(tmp_path):
     got = contents.load([2, 0, 1])
     for values, name in zip(got, ("Resp", "EEG F3", "SpO2"), strict=True):
         np.testing.assert_allclose(values, signals[name], atol=0.51 * 100 / 32767)
+
+
+@pytest.mark.parametrize("unit", ["uV", "uv", "microV", "\u00b5V"])
+def test_edf_microvolts_in_every_spelling(tmp_path, unit):
+    path = tmp_path / "eeg.edf"
+    eeg = np.random.default_rng(0).uniform(-90, 90, 400)
+    write_edf(path, {"EEG F3": eeg}, sampling_rate_hz=100, unit=unit, physical_max=100)
+    contents = open_file(path)
+    assert contents.leads[0].unit == "uV"
+    np.testing.assert_allclose(contents.load([0])[0], eeg, atol=0.51 * 100 / 32767)
 
 
 def test_inverted_edf_signal_keeps_its_physical_values(tmp_path):
@@ -79,6 +115,28 @@ def test_table_without_header_and_with_missing_cells(tmp_path):
     np.testing.assert_array_equal(contents.load([1])[0], [2, np.nan, 6])
     with pytest.raises(InputError, match="has 2 columns, `lead_names` names 1"):
         open_file(path, FileOptions(lead_names=("a",)))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("text", ["EEG in \u00b5V\n1\n2\n", "EEG,note\n1,ok\n2,\u00e4\n"])
+def test_table_in_another_encoding(tmp_path, encoding, text):
+    path = tmp_path / "eeg.csv"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=r"eeg\.csv is no text in UTF-8 \(.*\)\. Save it so"):
+        open_file(path)
+
+
+def test_table_whose_rows_end_in_a_separator(tmp_path):
+    path = tmp_path / "raw.csv"
+    path.write_text("ECG,BVP\n" + "".join(f"{i},{10 * i},\n" for i in range(5)))
+    contents = open_file(path)
+    assert contents.names == ("ECG", "BVP")
+    np.testing.assert_array_equal(contents.load([0, 1]), [np.arange(5), 10 * np.arange(5)])
+    path.write_text("ECG,BVP\n1,2,3\n4,5,6\n")
+    with pytest.raises(InputError, match=r"raw\.csv has 2 names in its header and 3 cells in its rows"):
+        open_file(path)
+    path.write_text("ECG,BVP\n1,,\n4,,\n")
+    np.testing.assert_array_equal(open_file(path).load([0, 1]), [[1, 4], [np.nan, np.nan]])
 
 
 def test_time_column_with_missing_rows_makes_gaps(tmp_path):

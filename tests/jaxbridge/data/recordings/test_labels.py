@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from jaxbridge.data.recordings import Recordings
 from jaxbridge.data.recordings.contents import Interval
 from jaxbridge.data.recordings.description import Labels, parse
+from jaxbridge.data.recordings.edf import read_annotations
 from jaxbridge.data.recordings.labels import window_classes
+from jaxbridge.data.recordings.opening import open_file
 from model_ports.errors import InputError
 from tests.jaxbridge.data.recordings.edf_annotations import write_hypnogram
 from tests.jaxbridge.data.recordings.small_files import describe, leads, write
@@ -108,6 +110,33 @@ def test_table_of_intervals_for_many_recordings(tmp_path):
         data.windows("P01")
 
 
+@pytest.mark.parametrize("title", ["Subject", " SUBJECT ", "Recording"])
+def test_table_of_intervals_with_titles_in_capitals(tmp_path, title):
+    """Unheeded, each recording would have the labels of all."""
+    data = study(tmp_path, "npz", "from: intervals, file: marks", 'marks: "marks.csv"')
+    (tmp_path / "P01.npz").rename(tmp_path / "007.npz")
+    (tmp_path / "marks.csv").write_text(
+        f"{title},onset,duration,label\n007,0,20,r\n008,20,20,1\n")
+    assert data.windows("007").labels.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["001", "1E2", "12"])
+def test_table_of_intervals_of_subjects_whose_names_are_numbers(tmp_path, name):
+    data = study(tmp_path, "npz", "from: intervals, file: marks", 'marks: "marks.csv"')
+    (tmp_path / "P01.npz").rename(tmp_path / f"{name}.npz")
+    # An empty cell makes numbers of a column decimal ones.
+    (tmp_path / "marks.csv").write_text(
+        f"onset, duration, label, subject\n0,20,r,{name}\n20,20,1, {name}\n0,40,1,2\n0,40,1,\n")
+    batch = data.windows(name)
+    np.testing.assert_array_equal(batch.start_s, [0, 5, 10, 20, 25, 30])
+    assert batch.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_bracketed_label_is_ignored_by_its_own_name():
+    stages = [(0, 20, "W"), (20, 10, "[note]"), (30, 5, "A1"), (35, 5, "A3")]
+    assert classes(stages, [0, 20], rule(ignore=("[note]", "A[1-3]"))) == [0, -1]
+
+
 def test_array_with_a_label_per_sample(tmp_path):
     states = np.repeat([1.0, 7.0], 4000)
     data = study(tmp_path, "npz", "from: column, column: state, ignore: ['7']")
@@ -145,6 +174,20 @@ def test_hypnogram_that_starts_before_the_recording(tmp_path):
     assert batch.labels.tolist() == [0, 0, 1, 1, 1, 1]
 
 
+def test_edf_that_begins_within_a_second(tmp_path):
+    """The header of EDF+ has whole seconds; the rest is the onset of its first record."""
+    data = study(tmp_path, "edf", "from: hypnogram, file: stages", 'stages: "{subject}-h.edf"')
+    stages = [(0.75, 20, "r"), (20.75, 100, "1")]
+    write_hypnogram(tmp_path / "P01.edf", [(0.75, 1, "x")], signals=leads(), begins="0.75")
+    write_hypnogram(tmp_path / "P01-h.edf", stages, begins="0.25")
+    recording = open_file(tmp_path / "P01.edf")
+    assert recording.start.seconds % 60 == 0.75
+    assert recording.annotations == (Interval(0, 1, "x"),)
+    batch = data.windows("P01")
+    np.testing.assert_array_equal(batch.start_s, [0, 5, 10, 20, 25, 30])
+    assert batch.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_annotations_in_the_file_itself(tmp_path):
     data = study(tmp_path, "edf", "from: annotations, duration_s: next, ignore: ['Record*']")
     write_hypnogram(tmp_path / "P01.edf", [(0, 0, "r"), (20, 0, "1")], signals=leads())
@@ -155,6 +198,30 @@ def test_annotations_in_the_file_itself(tmp_path):
     write_hypnogram(tmp_path / "P01.edf", [(0, 0, "r"), (20, 0, "1")], signals=leads())
     with pytest.raises(InputError, match=r"have no duration. State labels\.duration_s"):
         never.windows("P01")
+
+
+@pytest.mark.parametrize("signals", [leads(), None])
+def test_annotation_text_in_utf8_and_latin1(tmp_path, signals):
+    path = tmp_path / "P01.edf"
+    write_hypnogram(path, [(0, 5, "W\u00e4rme"), (5.25, 5, "Kaelte")], signals=signals)
+    path.write_bytes(path.read_bytes().replace(b"Kaelte", b"K\xe4lte "))  # as many a device has it
+    found = read_annotations(path)[0] if signals is None else open_file(path).annotations
+    assert found == (Interval(0, 5, "W\u00e4rme"), Interval(5.25, 5, "K\u00e4lte "))
+
+
+def test_hypnogram_beside_signals_whose_bytes_look_like_annotations(tmp_path):
+    path = tmp_path / "P01-h.EDF"  # as some devices name their files
+    stages = [(0.25, 30, "W"), (30.25, 30, "N1")]
+    signals = leads()
+    write_hypnogram(path, stages, signals=signals)
+    content = path.read_bytes()
+    path.write_bytes(content[:1024] + b"+7\x15009\x14REM\x14\0" + content[1036:])
+    assert read_annotations(path)[0] == tuple(Interval(*stage) for stage in stages)
+    write_hypnogram(path, stages)
+    assert read_annotations(path)[0] == tuple(Interval(*stage) for stage in stages)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"P01-h\.EDF cannot be read as EDF.*: cut off, its header"):
+        read_annotations(path)
 
 
 def test_annotations_of_a_record(tmp_path):

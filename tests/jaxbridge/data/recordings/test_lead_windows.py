@@ -57,6 +57,13 @@ def test_what_cannot_be_cut_is_refused(tmp_path):
         list(lead_windows(path, 1, 1, leads=("bvp",), rule=REFUSE))
 
 
+@pytest.mark.parametrize("rate", ["nan", "-50", "inf"])
+def test_rate_that_is_none(tmp_path, rate):
+    path = write(tmp_path / "a.csv", rate=rate, eda=np.arange(100.0))
+    with pytest.raises(mp.InputError, match=rf"a\.csv: lead 'eda': sampling rate {float(rate)} Hz"):
+        list(lead_windows(path, 1, 1, rule=REFUSE))
+
+
 def test_files_that_hold_signals(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "empty").mkdir()
