@@ -31,7 +31,7 @@ from model_ports.errors import InputError
 
 _FORMAT = "jaxbridge window store"
 # Raised whenever the same inputs would give other windows or another layout.
-_VERSION = 2
+_VERSION = 3
 _CHUNK_BYTES = 2**20
 _INDEX_ARRAYS = ("label", "split", "subject", "recording")
 _START = "start_s"
