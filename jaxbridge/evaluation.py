@@ -9,7 +9,9 @@ import numpy as np
 from flax import nnx
 
 from jaxbridge import metrics
+from jaxbridge.bridged_model import BridgedModel
 from jaxbridge.data.store import WindowStore
+from jaxbridge.encoder_leads import check_leads
 from jaxbridge.features.sweep import sweep
 from model_ports.errors import InputError
 
@@ -31,8 +33,8 @@ def evaluate_windows(
         batch_size: windows per call.
 
     Raises:
-        InputError: no such split or modality, other classes or window shapes, a class without
-            windows.
+        InputError: no such split or modality, other classes, window shapes or leads, a class
+            without windows.
     """
     modality, chosen = modality or config["new"]["modality"], windows.indices(split)
     if list(windows.class_names) != list(config["class_names"]):
@@ -45,6 +47,8 @@ def evaluate_windows(
             f"windows of {modality} have shape {windows.shape(modality)}, the model takes "
             f"{tuple(config['new']['signal_shape'])}; prepare them as for the training."
         )
+    if isinstance(model, BridgedModel):
+        check_leads(model.new, windows, modality)
     _tell_differences(config["preprocessing"], windows.metadata)
     # An exported program is of one device; a module goes in as an argument, not as constants.
     module, call = (model, _apply) if isinstance(model, nnx.Module) else ((), _Exported(model))

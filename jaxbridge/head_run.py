@@ -11,6 +11,7 @@ import numpy as np
 from jaxbridge import hosts, metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.data.splits import check_classes
+from jaxbridge.encoder_leads import check_leads
 from jaxbridge.features.sweep import sweep
 from jaxbridge.recorded_parts import WEIGHTS, recorded_encoder
 from jaxbridge.run_folder import RunFolder, existing, read_json, write_json, write_rows
@@ -66,6 +67,7 @@ def fit_task_head(
         raise InputError(
             f"there is no modality {modality!r}; the windows have {', '.join(windows.modalities)}."
         )
+    check_leads(encoder, windows, modality)
     splits = {name: np.flatnonzero(windows.splits == name) for name in ("train", "val", "test")}
     for name in ("train", "val"):
         if not splits[name].size:

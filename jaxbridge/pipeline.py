@@ -20,6 +20,7 @@ from jaxbridge import hosts, metrics
 from jaxbridge.bridge import num_parameters
 from jaxbridge.bridged_model import BridgedModel, Position, check_position
 from jaxbridge.checkpoint import restore_module, save_module
+from jaxbridge.encoder_leads import check_leads
 from jaxbridge.features.store import FeatureStore, ensure_features
 from jaxbridge.features.sweep import Read, sweep
 from jaxbridge.pretrained import save_pretrained
@@ -271,12 +272,13 @@ class _Run:
             _check_head(head, windows)
             settings = dataclasses.replace(settings, head=head.settings)
         self.windows, self.new, self.settings = windows, new, settings
-        for modality in (settings.old_modality, settings.new_modality):
+        for modality, encoder in ((settings.old_modality, old), (settings.new_modality, new)):
             if modality not in windows.modalities:
                 raise InputError(
                     f"there is no modality {modality!r}; the windows have "
                     f"{', '.join(windows.modalities)}."
                 )
+            check_leads(encoder, windows, modality)
         if settings.position is not None:
             check_position(Position(*settings.position), new, old)
         self.split = {name: windows.indices(name) for name in (*_SPLITS, "pair")}

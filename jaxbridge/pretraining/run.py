@@ -12,6 +12,7 @@ from flax import nnx
 import model_ports as mp
 from jaxbridge import hosts, metrics
 from jaxbridge.data.splits import check_classes
+from jaxbridge.encoder_leads import check_leads
 from jaxbridge.features.sweep import sweep
 from jaxbridge.pretraining.fitting import PretrainSettings, pretrain
 from jaxbridge.pretraining.mixing import TaskSet, common_shape
@@ -65,8 +66,8 @@ def pretrain_encoder(
         rerun: ("pretraining",) to run it again.
 
     Raises:
-        InputError: see `pretrain`, a split to measure on that lacks a class, or a folder that does
-            not fit.
+        InputError: see `pretrain`, a split to measure on that lacks a class, other leads than the
+            encoder's, or a folder that does not fit.
     """
     require(log)
     common_shape(sets)
@@ -76,6 +77,7 @@ def pretrain_encoder(
                 one.windows.labels, one.windows.splits, one.windows.class_names,
                 [split for split in _SPLITS if split in one.windows.splits],
             )
+            check_leads(encoder, one.windows, one.modality)
         except InputError as error:
             raise InputError(f"set {one.name}: {error}") from None
     identity = {
