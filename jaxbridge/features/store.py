@@ -204,6 +204,8 @@ class FeatureStore:
         self._arrays = {name: feature_writer.open_array(path / name) for name in metadata["shapes"]}
         self.windows: np.ndarray = feature_writer.open_array(path / "window").read().result()
         """(windows,) int64, the windows that the store covers, in the order of its rows."""
+        if len(np.unique(self.windows)) < len(self.windows):  # a lost chunk reads as zeros
+            raise ValueError("the list of its windows names one twice")
         self.windows.setflags(write=False)
         self._order = np.argsort(self.windows, kind="stable")
 

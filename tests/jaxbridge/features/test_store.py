@@ -193,6 +193,15 @@ def test_damaged_features_are_not_handed_out(tmp_path, harm):
         opened.outputs(1)
 
 
+def test_a_store_that_lost_the_list_of_its_windows_is_damaged(tmp_path):
+    """It reads as zeros: window 0 in every row."""
+    path = ensure_features(tmp_path, _toy(), Waves(8), "signal", indices=range(2, 8)).path
+    (chunk,) = (path / "window").glob("0*")
+    chunk.unlink()
+    with pytest.raises(InputError, match="is damaged: .*windows.*twice. Remove it"):
+        FeatureStore.open(path)
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"windows_done": null}'])
 def test_a_damaged_note_of_what_is_done_is_refused(tmp_path, content):
     store = ensure_features(tmp_path, _toy(), Waves(8), "signal")
