@@ -34,6 +34,10 @@ _PRETRAINED = flags.DEFINE_bool(
     "pretrained", False, "Simulation: encoders pretrained on other people, a quarter of an hour once; "
     "else random weights."
 )
+_PRETRAINING = flags.DEFINE_integer(
+    "pretraining", 0, "With --pretrained: which pretraining; each is of other people from other "
+    "weights.", lower_bound=0,
+)
 _FOLDS = flags.DEFINE_integer(
     "folds", 5, "Folds by subject, for recordings; simulated people have splits.", lower_bound=2
 )
@@ -80,6 +84,8 @@ def _setup(prepared: pathlib.Path) -> Setup:
             ("folds", *OF_WINDOWS, "eeg_leads", "pair_fraction"),
             "is for recordings (--data), and this study simulates its own",
         )
+    if not _PRETRAINED.value:
+        refuse(["pretraining"], "counts with --pretrained alone")
     if on_files and (_PRETRAINED.value or _MINIATURE.value):
         raise InputError("--pretrained and --miniature are for the simulation: leave out --data.")
     if _MINIATURE.value:
@@ -89,7 +95,7 @@ def _setup(prepared: pathlib.Path) -> Setup:
     if on_files:
         return recorded(_FOLDS.value, _DIRECTION.value)
     return simulated(
-        _DIRECTION.value, prepared / "pretrained" if _PRETRAINED.value else None
+        _DIRECTION.value, prepared / "pretrained" if _PRETRAINED.value else None, _PRETRAINING.value
     )
 
 

@@ -32,19 +32,24 @@ SETTINGS = PretrainSettings(
 _LEVELS = ("low", "middle", "high")
 
 
-def pretrained(folder: pathlib.Path) -> dict[str, mp.Encoder]:
+def pretrained(folder: pathlib.Path, number: int = 0) -> dict[str, mp.Encoder]:
     """Returns the EEG and the ECG encoder, pretrained within the folder unless they were before.
+
+    Args:
+        folder: of one pretraining.
+        number: which one; each has other people and begins at other weights.
 
     Raises:
         InputError: the folder holds something else.
     """
-    people = simulation.Simulated(seed=_SEED, sizes=PEOPLE)
-    store = prepare(folder / "windows", people, SplitRule(PEOPLE, seed=_SEED), workers=0)[0]
-    start = {"eeg": labram(_SEED, simulation.EEG_LEADS), "ecg": hubert_ecg(_SEED)}
+    seed = _SEED + number
+    people = simulation.Simulated(seed=seed, sizes=PEOPLE)
+    store = prepare(folder / "windows", people, SplitRule(PEOPLE, seed=seed), workers=0)[0]
+    start = {"eeg": labram(seed, simulation.EEG_LEADS), "ecg": hubert_ecg(seed)}
     return {
         name: mp.load(
             pretrain_encoder(
-                encoder, band_tasks(store, name), SETTINGS, out=folder / name, seed=_SEED
+                encoder, band_tasks(store, name), SETTINGS, out=folder / name, seed=seed
             ).folder
         )
         for name, encoder in start.items()

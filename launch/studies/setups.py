@@ -44,7 +44,7 @@ _EEGMAT_BRIDGE = dataclasses.replace(BRIDGE, epochs=120)
 
 
 def simulated(
-    direction: str = DIRECTIONS[0], pretrained_in: pathlib.Path | None = None
+    direction: str = DIRECTIONS[0], pretrained_in: pathlib.Path | None = None, pretraining: int = 0
 ) -> Setup:
     """Returns simulated EEG and ECG; every seed draws its own people.
 
@@ -52,12 +52,14 @@ def simulated(
         direction: one of `DIRECTIONS`.
         pretrained_in: folder of encoders pretrained on other people, who are drawn and the encoders
             pretrained where it is empty; None for random weights.
+        pretraining: which one, see `pretrained`.
     """
     if pretrained_in is not None:
-        encoders = functools.cache(lambda: pretrained(pretrained_in))
+        encoders = functools.cache(lambda: pretrained(pretrained_in, pretraining))
         old, new = direction.split("2")
+        name = "simulation, pretrained encoders" + (f", pretraining {pretraining}" * bool(pretraining))
         return dataclasses.replace(
-            simulated(direction), dataset=_named("simulation, pretrained encoders", direction),
+            simulated(direction), dataset=_named(name, direction),
             encoders=lambda seed, size: (encoders()[old], encoders()[new]), sizes=(),
             rates=_PRETRAINED_RATES[direction],
         )

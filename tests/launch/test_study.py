@@ -35,4 +35,7 @@ def test_what_makes_no_sense_is_refused(tmp_path):
     done = run("study", "--study=loss", f"--out={tmp_path}", "--miniature", "--methods=KD; oracle")
     assert done.returncode == 2
     assert "study loss is of the bridge alone" in done.stderr
+    done = run("study", "--study=methods", f"--out={tmp_path}", "--pretraining=1")
+    assert done.returncode == 2
+    assert "--pretraining counts with --pretrained alone" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from jaxbridge.data import simulation
 from jaxbridge.data.preparation import prepare
 from jaxbridge.pretraining import PretrainSettings
 from launch.studies import pretrained
+from model_ports.errors import InputError
 from tests.jaxbridge import tiny
 
 
@@ -52,6 +53,8 @@ def test_encoders_are_pretrained_once_on_a_task_for_each_band(small, tmp_path):
     again = pretrained.pretrained(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
     assert mp.weights_hash(again["eeg"]) == mp.weights_hash(first["eeg"])
+    with pytest.raises(InputError, match="other|differ"):
+        pretrained.pretrained(tmp_path, 1)
 
 
 def test_levels_are_thirds_of_the_training_windows(tmp_path):

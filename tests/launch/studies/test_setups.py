@@ -52,6 +52,13 @@ def test_directions_are_told_apart():
     assert simulated("eeg2ecg").dataset != simulated("ecg2eeg").dataset
 
 
+def test_pretrainings_are_told_apart(tmp_path):
+    names = [simulated(direction, tmp_path, n).dataset for direction in DIRECTIONS for n in range(3)]
+    assert len(set(names)) == 6
+    assert names[0] == "simulation, pretrained encoders"
+    assert names[-1] == "simulation, pretrained encoders, pretraining 2, ecg2eeg"
+
+
 def test_described_recordings_give_their_name_and_leads_and_are_told_from_others(tmp_path):
     for part, seed in (("rest", 0), ("work", 1)):
         write(tmp_path, "npz", leads(10, seed=seed), f"P0_{part}")
