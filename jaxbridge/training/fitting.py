@@ -1,5 +1,6 @@
 """Epochs: shuffle, train, watch the validation loss, save what was done."""
 
+import functools
 import json
 import logging
 import math
@@ -136,7 +137,10 @@ class _Run:
             self._restore(*found)
         self.saved = self.step
         most = min(checkpoints.every, self.steps) if checkpoints else self.steps
-        self.part = part_steps(most, lambda: train.step_operations(trainer, batch_size))
+        operations = functools.cache(lambda: train.step_operations(trainer, batch_size))
+        self.part = part_steps(most, operations)
+        # Not by how often is saved: a sum's bits hang on its parts.
+        self.val_part = part_steps(-(-val.size // batch_size), operations)
 
     @property
     def epoch(self) -> int:
@@ -189,7 +193,7 @@ class _Run:
 
     def _end_epoch(self, preemption: Preemption) -> None:
         sums = []
-        for one in self.val.loss_sums(self.trainer, self.batch_size, self.part):
+        for one in self.val.loss_sums(self.trainer, self.batch_size, self.val_part):
             sums.append(one)
             self._heed(preemption)
         total, weight = np.sum(sums, axis=0)

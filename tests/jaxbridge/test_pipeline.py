@@ -147,13 +147,13 @@ def test_what_fails_behind_the_last_epoch_costs_no_training(tmp_path, monkeypatc
         patched.setattr(pipeline, broken, failing)
         with pytest.raises(KeyboardInterrupt):
             transfer(*given, out=tmp_path / "run", until=until)
-    one_epoch = fitting._Run.one_epoch
+    one_epoch = fitting._Run._one_epoch
 
     def watched(run, preemption):
         assert run.what != f"training {what}", "trained again"
-        one_epoch(run, preemption)
+        return one_epoch(run, preemption)
 
-    monkeypatch.setattr(fitting._Run, "one_epoch", watched)
+    monkeypatch.setattr(fitting._Run, "_one_epoch", watched)
     transfer(*given, out=tmp_path / "run", until=until)
 
 

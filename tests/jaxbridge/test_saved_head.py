@@ -158,8 +158,8 @@ def test_a_killed_fit_goes_on_where_it_was(tmp_path, monkeypatch):
     whole = fit_task_head(windows, old, "eeg", settings, **fit | {"out": tmp_path / "whole"})
     end = fitting._Run._end_epoch
 
-    def killed(run):
-        end(run)
+    def killed(run, preemption):
+        end(run, preemption)
         if run.epoch == 4:
             raise KeyboardInterrupt
 
@@ -190,7 +190,7 @@ def test_a_kill_while_the_context_is_averaged_costs_no_training(tmp_path, monkey
         patched.setattr(teacher_stage, "mean_context", killed)
         with pytest.raises(KeyboardInterrupt):
             fit_task_head(windows, old, "eeg", settings, **out)
-    monkeypatch.setattr(fitting._Run, "one_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(fitting._Run, "_one_epoch", lambda *_: pytest.fail("trained again"))
     found = fit_task_head(windows, old, "eeg", settings, **out)
     gain = 1 + np.abs(signals[splits == "train"]).mean(axis=1)
     kept = found.teacher.head.context["gain"][...]

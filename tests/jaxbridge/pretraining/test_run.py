@@ -30,7 +30,7 @@ def test_a_kill_while_the_trained_encoder_is_measured_costs_no_training(tmp_path
         patched.setattr(run, "sweep", _killed)
         with pytest.raises(KeyboardInterrupt):
             run.pretrain_encoder(*_given(), _SETTINGS, **out)
-    monkeypatch.setattr(fitting._Run, "one_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(fitting._Run, "_one_epoch", lambda *_: pytest.fail("trained again"))
     found = run.pretrain_encoder(*_given(), _SETTINGS, **out)
     assert [row["split"] for row in found.metrics] == ["train", "val", "test"]
     assert not (tmp_path / "run" / "pretraining" / "training").exists()
