@@ -23,6 +23,8 @@ from model_ports import Encoder
 from model_ports.errors import InputError
 
 _HEAD = "head"
+STAGES = (STAGE, _HEAD)
+"""Of a head's run, in order."""
 
 
 class HeadResult(NamedTuple):
@@ -81,7 +83,7 @@ def fit_task_head(
         "windows_hash": windows.hash, "class_names": windows.class_names, "modality": modality,
         "encoder": recorded_encoder(encoder), "head": dataclasses.asdict(settings), "seed": seed,
     }
-    run = RunFolder(out, identity, (STAGE, _HEAD), rerun)
+    run = RunFolder(out, identity, STAGES, rerun)
     teacher = teacher_stage(
         run, windows, encoder, modality, settings, seed=seed, batch_size=batch_size,
         checkpoint_every=checkpoint_every, log=log, identity=identity,

@@ -14,7 +14,7 @@ import pathlib
 
 from absl import flags
 
-from jaxbridge.head_run import fit_task_head
+from jaxbridge.head_run import STAGES, fit_task_head
 from jaxbridge.report import table
 from jaxbridge.run_folder import write_rows
 from launch.flags.preset import apply_preset
@@ -23,7 +23,10 @@ from launch.flags.seeds import parsed_seeds, writable
 from launch.script import run
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the run.", required=True)
-_RERUN = flags.DEFINE_list("rerun", [], "Stages to run again: teacher, head.")
+_RERUN = flags.DEFINE_list("rerun", [], f"Stages to run again: {', '.join(STAGES)}.")
+flags.register_validator(
+    "rerun", lambda names: set(names) <= set(STAGES), f"the stages are {', '.join(STAGES)}."
+)
 
 
 def main() -> None:

@@ -84,6 +84,12 @@ def test_bad_flags_exit_with_2_and_one_message(tmp_path, flags, message):
     assert not list((tmp_path / "run").glob("*/run"))
 
 
+def test_a_head_has_two_stages(tmp_path):
+    refused = run("fit_head", f"--out={tmp_path / 'run'}", "--data=/nowhere", "--rerun=scan")
+    assert refused.returncode == 2
+    assert "the stages are teacher, head." in refused.stderr and not list(tmp_path.iterdir())
+
+
 def test_missing_required_flag():
     refused = run("transfer")
     assert refused.returncode == 2
