@@ -14,9 +14,7 @@ What is kept, results.csv (compressed) and study.json of each study, is in launc
 figure of the table is read from there. Nothing is typed.
 """
 
-import csv
 import gzip
-import io
 import json
 import pathlib
 from collections.abc import Sequence
@@ -28,8 +26,9 @@ from jaxbridge.report.page import words
 from jaxbridge.report.page.drawing import PAPER
 from jaxbridge.report.study.figures import bars_figure
 from jaxbridge.report.study.table import Part, read_parts
+from jaxbridge.settings_difference import differences
 from jaxbridge.statistics.comparison import Comparison
-from jaxbridge.statistics.tidy import COLUMNS
+from jaxbridge.statistics.tidy import write_table
 from launch.readme_table import README, with_table
 from launch.script import run
 from model_ports.errors import InputError
@@ -116,8 +115,8 @@ def renew(name: str, folder: pathlib.Path, kept: pathlib.Path) -> None:
     if name not in found:
         raise InputError(f"--renew={name}=...: nothing is kept of it yet; give --keep={name}=FOLDER.")
     before, record = found[name], json.loads((kept / name / "study.json").read_text())
-    if differing := _differing(record["settings"], study["settings"]):
-        raise InputError(f"{folder}: other settings than in the study kept: {', '.join(differing)}.")
+    if changed := differences(record["settings"], study["settings"]):
+        raise InputError(f"{folder} has other settings than the study kept:\n" + "\n".join(changed))
     if unknown := sorted(set(part.methods) - set(before.methods)):
         raise InputError(f"{folder}: {', '.join(unknown)} not in the study kept; keep it whole.")
     if _TEACHER not in part.methods or _counts(part) != _counts(before):
@@ -159,19 +158,11 @@ def _finished(flag: str, name: str, folder: pathlib.Path) -> tuple[Part, dict[st
 def _write(folder: pathlib.Path, rows: Sequence[dict[str, str]], study: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n")
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
+    plain = folder / "results.csv"
+    write_table(plain, rows)
     # No time in the file: the same results are the same bytes.
-    packed = gzip.compress(text.getvalue().encode(), mtime=0)
-    (folder / "results.csv.gz").write_bytes(packed)
-
-
-def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    return sorted(
-        key for key in first.keys() | second.keys() if first.get(key) != second.get(key)
-    )
+    (folder / "results.csv.gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    plain.unlink()
 
 
 def _counts(part: Part) -> set[tuple[str, ...]]:
